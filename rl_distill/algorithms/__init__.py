@@ -1,0 +1,21 @@
+"""The interchangeable algorithms. To add one: a file with a `@config` class, a line here, a recipe in `experiments/debug/`."""
+
+from rl_distill.algorithms.base import Algorithm
+from rl_distill.algorithms.dpo import Dpo
+from rl_distill.algorithms.grpo import Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo
+from rl_distill.algorithms.redi import Redi
+from rl_distill.algorithms.sft import Sft
+from rl_distill.algorithms.simpo import Simpo
+
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "sft": Sft,
+    "redi": Redi,
+    "dpo": Dpo,
+    "simpo": Simpo,
+    "grpo": Grpo,
+    "dr_grpo": DrGrpo,
+    "dapo": Dapo,
+    "gspo": Gspo,
+    "rloo": Rloo,
+    "cispo": Cispo,
+}

@@ -1,0 +1,50 @@
+"""What an algorithm is: a frozen value with two hooks, one without tensors and one that is nothing but tensors."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+from rl_distill.batch import Batch, PolicyOutput, Totals
+from rl_distill.trajectory import Group, Sample
+
+
+class Need(Enum):
+    """What must exist before an algorithm can run; the builder provides it."""
+
+    BEHAVIOR_LOGPROBS = "behavior_logprobs"  # sampled by an engine of ours, with its log-probs
+    PROXIMAL_LOGPROBS = "proximal_logprobs"  # the learner's own log-probs just before it updates on the batch
+    REFERENCE_LOGPROBS = "reference_logprobs"  # a frozen reference model's log-probs of every sample
+    REFERENCE_CREDIT = "reference_credit"  # the same for every attempt, before `samples` gives credit
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """A micro-batch's share of the step: already divided by `Totals`, so that shares add up, loss and metrics alike."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+
+
+class Algorithm(ABC):
+    """Who is trained on, with what credit, under which loss. Concrete classes are `@config` with a `name` and paper defaults."""
+
+    name: str
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset()
+
+    @abstractmethod
+    def samples(self, group: Group) -> list[Sample]:
+        """What to learn from one group; [] means nothing (it is counted). Runs on the driver, without tensors."""
+
+    def finish(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Credit that needs the whole step (batch-level normalisation); most algorithms have none."""
+        return list(samples)
+
+    @abstractmethod
+    def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:
+        """The micro-batch's share of the step's loss: a pure function, free of state and of any process's rank."""

@@ -1,0 +1,221 @@
+"""Strict configuration: YAML and dotted overrides through OmegaConf into frozen pydantic dataclasses.
+
+A configuration class lives beside the code it configures. It is written as
+
+    @config
+    class Sampling:
+        temperature: float = setting(1.0, about="softmax temperature", source="arXiv:2501.12948", gt=0)
+
+and every key it does not know is an error that names the nearest one it does.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin
+
+import pydantic
+import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from rl_distill.errors import InputError
+
+T = TypeVar("T")
+
+
+def setting(default: Any = ..., *, about: str, unit: str = "", source: str = "", **limits: Any) -> Any:
+    """A documented key: its default, what it means, its unit, and the paper or code that the default comes from."""
+    extra = {key: text for key, text in (("unit", unit), ("source", source)) if text}
+    return Field(default, description=about, json_schema_extra=extra or None, **limits)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+def config(cls: type[T]) -> type[T]:
+    """Class decorator: a frozen, keyword-only pydantic dataclass that refuses unknown keys."""
+    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)  # type: ignore[return-value]
+
+
+def one_of(table: Mapping[str, type]) -> Any:
+    """The type of a key whose `name` picks a class from a table."""
+    classes = tuple(table.values())
+    return Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
+
+
+def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The tree of a YAML file after `key.path=value` overrides and `${...}` interpolation; `1e-6` is a number."""
+    try:
+        tree = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise InputError("recipe", f"there is no file {str(path)!r}", "`rl-distill recipes` lists those that exist") from None
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise InputError(str(path), f"is not valid YAML ({_one_line(error)})", "mend the file at that line") from None
+    except OSError as error:
+        raise InputError("recipe", f"{str(path)!r} cannot be read ({error.strerror})", "give a readable YAML file") from None
+    if not isinstance(tree, DictConfig):
+        raise InputError(str(path), "holds no mapping of keys", "start it with `name: ...`")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        plain = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(str(path), f"has an interpolation that fails ({_one_line(error)})", "define what it refers to") from None
+    return plain  # type: ignore[return-value]
+
+
+def parse(cls: type[T], tree: Mapping[str, Any]) -> T:
+    """Validate a plain tree into a configuration class, strictly: no string is taken for a number, no key goes unread."""
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(tree, default=str), strict=True)
+    except ValidationError as error:
+        raise _input_error(cls, error.errors()[0]) from None
+
+
+def dump(value: Any) -> Any:
+    """The plain tree of a configuration value; `parse(type(value), dump(value)) == value`."""
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def json_schema(cls: type) -> dict[str, Any]:
+    """JSON schema of a configuration class, for editors."""
+    return TypeAdapter(cls).json_schema()
+
+
+def keys(cls: type, prefix: str = "") -> Iterator[dict[str, str]]:
+    """Every key below a configuration class: `key`, `type`, `default`, `unit`, `about`, `source`; choices appear as `key[name]`."""
+    for field in fields(cls):  # type: ignore[arg-type]
+        info = cls.__pydantic_fields__[field.name]  # type: ignore[attr-defined]
+        extra = info.json_schema_extra or {}
+        path = f"{prefix}{field.name}"
+        classes = [inner for inner in _classes_in(info.annotation) if is_dataclass(inner)]
+        yield {
+            "key": path,
+            "type": _type_name(info.annotation),
+            "default": "required" if info.is_required() else _default_text(info.get_default(call_default_factory=True)),
+            "unit": extra.get("unit", ""),
+            "about": info.description or "",
+            "source": extra.get("source", ""),
+        }
+        for inner in classes:
+            tag = f"[{_tag(inner)}]" if len(classes) > 1 else ""
+            yield from keys(inner, f"{path}{tag}.")
+
+
+def _apply(tree: DictConfig, override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise InputError("override", f"{override!r} is not of the form key=value", "write for example learner.learning_rate=1e-6")
+    try:
+        value = OmegaConf.from_dotlist([f"value={text}"]).get("value")
+        OmegaConf.update(tree, _by_name(tree, path), value, merge=False, force_add=True)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, IndexError) as error:
+        raise InputError(path, f"cannot be set to {text!r} ({_one_line(error)})", "check the path with `rl-distill recipes NAME`") from None
+
+
+def _by_name(tree: DictConfig, path: str) -> str:
+    """Turn `stages.redi.steps` into `stages.2.steps`: members of a list are reached by their `name` too."""
+    node: Any = tree
+    parts = []
+    for part in path.split("."):
+        if isinstance(node, ListConfig) and not part.isdigit():
+            names = [item.get("name") if isinstance(item, DictConfig) else None for item in node]
+            if part not in names:
+                raise InputError(path, f"no member is named {part!r}", f"choose one of {', '.join(map(str, names))}")
+            part = str(names.index(part))
+        parts.append(part)
+        if isinstance(node, ListConfig):
+            node = node[int(part)]
+        else:
+            node = node.get(part) if isinstance(node, DictConfig) else None
+    return ".".join(parts)
+
+
+def _input_error(cls: type, error: ErrorDetails) -> InputError:
+    location, kind = error["loc"], error["type"]
+    path = _path(cls, location)
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _fields_at(cls, location[:-1])
+        near = get_close_matches(str(location[-1]), known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return InputError(path, "is not a known key", remedy)
+    if kind in ("missing", "missing_argument"):
+        return InputError(path, "is missing", "add it; `rl-distill recipes NAME` explains every key")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        names = [name.strip(" '") for name in str(error.get("ctx", {}).get("expected_tags", "name")).split(",")]
+        given = str(error.get("ctx", {}).get("tag", ""))
+        near = get_close_matches(given, names, n=1)
+        problem = f"name {given!r} is not known" if given else "has no `name`"
+        return InputError(path, problem, (f"did you mean {near[0]!r}? " if near else "") + f"choose one of {', '.join(names)}")
+    message = error["msg"].removeprefix("Value error, ")
+    given = error["input"]
+    shown = "" if isinstance(given, Mapping) else f" {given!r}"
+    return InputError(path or "recipe", f"value{shown} is refused", message[0].lower() + message[1:])
+
+
+def _path(cls: type, location: tuple[int | str, ...]) -> str:
+    """The path as it stands in the YAML file: pydantic's union tags and class names are left out."""
+    return ".".join(str(part) for part, _ in _walk(cls, location))
+
+
+def _fields_at(cls: type, location: tuple[int | str, ...]) -> list[str]:
+    found: Any = cls
+    for _, found in _walk(cls, location):
+        pass
+    owners = [inner for inner in _classes_in(found) if is_dataclass(inner)]
+    tagged = [inner for inner in owners if _tag(inner) == location[-1]] if location else []
+    return [field.name for inner in (tagged or owners) for field in fields(inner)]  # type: ignore[arg-type]
+
+
+def _walk(cls: type, location: tuple[int | str, ...]) -> Iterator[tuple[int | str, Any]]:
+    """Follow an error's location through the annotations, skipping the parts pydantic adds for unions."""
+    current: Any = cls
+    for part in location:
+        owners = [inner for inner in _classes_in(current) if is_dataclass(inner)]
+        tagged = [inner for inner in owners if part in (_tag(inner), inner.__name__)]
+        is_field = any(part == field.name for inner in owners for field in fields(inner))
+        if tagged and not is_field:
+            current = tagged[0]
+            continue
+        if isinstance(part, str) and not is_field and not owners:
+            continue
+        for inner in owners:
+            if any(part == field.name for field in fields(inner)):
+                current = inner.__pydantic_fields__[part].annotation
+        yield part, current
+
+
+def _classes_in(annotation: Any) -> list[type]:
+    """All classes inside an annotation: `tuple[Stage, ...]` -> [tuple, Stage]-like, unions flattened."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return [annotation]
+    return [inner for argument in get_args(annotation) for inner in _classes_in(argument)]
+
+
+def _tag(cls: type) -> str:
+    """The `name` that selects a class from its table ("" for a class that needs none)."""
+    for field in fields(cls) if is_dataclass(cls) else ():
+        if field.name == "name":
+            default = cls.__pydantic_fields__["name"].default  # type: ignore[attr-defined]
+            return default if isinstance(default, str) and default is not MISSING else ""
+    return ""
+
+
+def _type_name(annotation: Any) -> str:
+    classes = [inner for inner in _classes_in(annotation) if is_dataclass(inner)]
+    if classes:
+        return "one of " + ", ".join(_tag(inner) or inner.__name__ for inner in classes) if len(classes) > 1 else classes[0].__name__
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation.__name__
+    return str(annotation).replace("typing.", "").replace("NoneType", "None")
+
+
+def _default_text(value: Any) -> str:
+    return json.dumps(dump(value), default=str) if value is not None else "none"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

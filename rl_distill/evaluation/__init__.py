@@ -1,0 +1,1 @@
+"""How good a student is, with an interval."""

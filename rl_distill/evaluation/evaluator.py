@@ -1,0 +1,119 @@
+"""Sampling a student on held-out problems and counting what is right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rl_distill.config import config, one_of, setting
+from rl_distill.errors import RunError
+from rl_distill.evaluation.intervals import Interval, clustered_interval
+from rl_distill.problems import PROBLEM_SETS
+from rl_distill.problems.base import ProblemSet
+from rl_distill.rewards import Accuracy, WeightedRewards, score_groups
+from rl_distill.rollout.collector import Prompter
+from rl_distill.rollout.engine import Engine, Sampling
+from rl_distill.trajectory import Group
+
+AnyProblemSet = ProblemSet if TYPE_CHECKING else one_of(PROBLEM_SETS)
+
+
+@config
+class Evaluation:
+    """What every student of a run is measured on. The same seeds are used for each, so differences are paired."""
+
+    problems: AnyProblemSet = setting(about="held-out problems")
+    num_samples: int = setting(4, about="attempts at each problem", ge=1)
+    sampling: Sampling = setting(Sampling(), about="how attempts are sampled")
+    accuracy: Accuracy = setting(Accuracy(), about="how answers are graded")
+    every_steps: int | None = setting(None, about="evaluate within a stage too, each so many steps; none evaluates at its end", ge=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationResult:
+    """Accuracy over problems with what it rests on; `problem_accuracy` maps a problem's id to the mean of its verified attempts."""
+
+    accuracy: Interval
+    num_problems: int
+    num_samples: int
+    unverifiable: int
+    truncated_fraction: float
+    mean_tokens: float
+    generated_tokens: int
+    problem_accuracy: dict[str, float]
+
+    def metrics(self) -> dict[str, float]:
+        return {
+            "evaluation/accuracy": self.accuracy.mean,
+            "evaluation/low": self.accuracy.low,
+            "evaluation/high": self.accuracy.high,
+            "evaluation/response_tokens": self.mean_tokens,
+            "evaluation/truncated_fraction": self.truncated_fraction,
+            "evaluation/unverifiable": float(self.unverifiable),
+        }
+
+
+class Evaluator:
+    """Puts every problem to an engine, the same way each time."""
+
+    def __init__(self, settings: Evaluation, prompter: Prompter, seed: int) -> None:
+        self.settings, self.seed = settings, seed
+        self.prompts = prompter.prompts(settings.problems.groups(), settings.sampling, field="evaluation.problems", graded=True)
+
+    def evaluate(self, engine: Engine) -> tuple[EvaluationResult, list[Group]]:
+        """The result, and the graded attempts it was computed from."""
+        requests = [
+            prompt.request(self.settings.sampling, self.seed, "evaluation", sample)
+            for prompt in self.prompts
+            for sample in range(self.settings.num_samples)
+        ]
+        attempts = engine.generate(requests)
+        size = self.settings.num_samples
+        groups = [
+            Group(problem=prompt.problem, trajectories=tuple(attempts[index * size : (index + 1) * size]))
+            for index, prompt in enumerate(self.prompts)
+        ]
+        graded = score_groups(groups, WeightedRewards((self.settings.accuracy,)))
+        return summarize(graded), graded
+
+
+def summarize(groups: Sequence[Group]) -> EvaluationResult:
+    """Count graded groups. An unverifiable attempt is neither right nor wrong and is left out of its problem's mean.
+
+    Raises:
+        RunError: not one attempt could be verified.
+    """
+    attempts = [trajectory for group in groups for trajectory in group.trajectories]
+    means: dict[str, float] = {}
+    for group in groups:
+        known = [trajectory.status == "correct" for trajectory in group.trajectories if trajectory.status in ("correct", "wrong")]
+        if known:
+            means[group.problem.id] = sum(known) / len(known)
+    if not means:
+        raise RunError(f"evaluation: none of {len(attempts)} attempts could be verified, so there is no accuracy; check the gold answers")
+    tokens = [trajectory.num_sampled for trajectory in attempts]
+    return EvaluationResult(
+        accuracy=clustered_interval(list(means.values())),
+        num_problems=len(means),
+        num_samples=max(len(group.trajectories) for group in groups),
+        unverifiable=sum(trajectory.status == "unverifiable" for trajectory in attempts),
+        truncated_fraction=sum(trajectory.finish_reason == "length" for trajectory in attempts) / len(attempts),
+        mean_tokens=sum(tokens) / len(tokens),
+        generated_tokens=sum(tokens),
+        problem_accuracy=means,
+    )
+
+
+def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
+    """JSON for `evaluation.json`."""
+    return {
+        "accuracy": result.accuracy.mean,
+        "low": result.accuracy.low,
+        "high": result.accuracy.high,
+        "num_problems": result.num_problems,
+        "num_samples": result.num_samples,
+        "unverifiable": result.unverifiable,
+        "truncated_fraction": result.truncated_fraction,
+        "mean_tokens": result.mean_tokens,
+        "generated_tokens": result.generated_tokens,
+        "problem_accuracy": result.problem_accuracy,
+    }

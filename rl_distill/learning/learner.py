@@ -1,0 +1,71 @@
+"""The learner protocol: what turns samples into new weights, wherever it lives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from rl_distill.config import config, setting
+from rl_distill.learning.schedule import ScheduleName
+from rl_distill.models.weights import WeightUpdate
+from rl_distill.trajectory import Sample, Trajectory
+
+
+@config
+class LearnerConfig:
+    """AdamW with a schedule. Matrices are decayed; biases and norms are not."""
+
+    name: Literal["local"] = setting("local", about="which learner")
+    learning_rate: float = setting(1e-6, about="peak learning rate", source="arXiv:2505.24850, stage 2; arXiv:2402.03300", gt=0)
+    schedule: ScheduleName = setting("linear", about="shape after the warm-up", source="arXiv:2505.24850")
+    warmup_fraction: float = setting(0.1, about="share of the steps in which the rate rises", source="arXiv:2505.24850", ge=0, le=1)
+    warmup_steps: int | None = setting(None, about="steps in which the rate rises, instead of a fraction", unit="optimizer steps", ge=0)
+    floor_fraction: float = setting(0.0, about="share of the peak rate that a decaying schedule ends at", ge=0, le=1)
+    beta1: float = setting(0.9, about="decay of AdamW's mean", source="arXiv:2505.24850", ge=0, lt=1)
+    beta2: float = setting(0.999, about="decay of AdamW's square", source="arXiv:2505.24850", ge=0, lt=1)
+    eps: float = setting(1e-8, about="AdamW's epsilon", source="arXiv:2505.24850", gt=0)
+    weight_decay: float = setting(0.0, about="decoupled weight decay of matrices", ge=0)
+    max_grad_norm: float | None = setting(1.0, about="gradients are scaled down to this norm; none turns that off", source="transformers' default", gt=0)
+    precision: Literal["float32", "bfloat16"] = setting("float32", about="arithmetic; bfloat16 keeps float32 master weights and logits")
+    micro_batch_tokens: int = setting(16_384, about="padded tokens of one forward pass; has no effect on the gradient", unit="tokens", ge=1)
+    logprob_chunk_tokens: int = setting(4_096, about="positions whose logits exist at once", unit="tokens", ge=1)
+    gradient_checkpointing: bool = setting(False, about="recompute activations in the backward pass to save memory")
+    device: str = setting("auto", about="torch device; auto takes a GPU if there is one")
+
+    def __post_init__(self) -> None:
+        if self.floor_fraction and self.schedule == "constant":
+            raise ValueError("floor_fraction has no effect on a constant schedule: drop it, or use linear or cosine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one optimizer step did: metrics by path."""
+
+    metrics: Mapping[str, float]
+
+
+class Learner(Protocol):
+    @property
+    def steps_done(self) -> int: ...
+
+    def step(self, samples: Sequence[Sample]) -> StepReport:
+        """One optimizer step. Raises `RunError`, with the weights unchanged, if the loss or the gradient is not finite."""
+        ...
+
+    def logprobs(self, trajectories: Sequence[Trajectory]) -> list[tuple[float, ...]]:
+        """Log-probs of sampled tokens under the current weights, aligned with `token_ids`."""
+        ...
+
+    def publish(self, version: int) -> WeightUpdate:
+        """The current weights, on their way to engines."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Everything needed to go on: weights, optimizer, schedule."""
+        ...
+
+    def load(self, folder: Path) -> None: ...
+
+    def export(self, folder: Path) -> None:
+        """The student in Hugging Face format."""
+        ...

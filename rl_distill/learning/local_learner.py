@@ -1,0 +1,151 @@
+"""One process, on a CPU or one GPU."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from rl_distill.algorithms.base import Algorithm
+from rl_distill.batch import Batch, PolicyOutput
+from rl_distill.errors import RunError
+from rl_distill.learning.learner import LearnerConfig, StepReport
+from rl_distill.learning.micro_steps import accumulate
+from rl_distill.learning.schedule import rate_fraction
+from rl_distill.learning.scorer import sampled_logprobs
+from rl_distill.models.digest import weight_digest
+from rl_distill.models.loading import save_pretrained
+from rl_distill.models.logprobs import policy_output
+from rl_distill.models.weights import WeightUpdate
+from rl_distill.trajectory import Sample, Trajectory
+
+
+class LocalLearner:
+    """AdamW on a model of its own. It does not know which algorithm it runs.
+
+    Args:
+        temperature: of the sampler whose tokens are trained on; log-probs are taken at it.
+        total_steps: optimizer steps of the stage, or None where a token budget ends it.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, algorithm: Algorithm, config: LearnerConfig, *, temperature: float = 1.0, total_steps: int | None = None
+    ) -> None:
+        self.device = torch.device(_device(config.device))
+        self.model = model.to(device=self.device, dtype=torch.float32).train()
+        self.tokenizer, self.algorithm, self.config = tokenizer, algorithm, config
+        self.temperature, self.total_steps, self.steps_done = temperature, total_steps, 0
+        if config.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.model, config.weight_decay),
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            fused=True,
+        )
+        self._rate_fraction()  # a schedule that cannot be computed fails here, not at the first step
+
+    def step(self, samples: Sequence[Sample]) -> StepReport:
+        metrics = accumulate(
+            self.algorithm,
+            samples,
+            self._forward,
+            pad_id=self.tokenizer.pad_token_id,
+            max_tokens=self.config.micro_batch_tokens,
+            device=self.device,
+        )
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm or float("inf"))
+        if not (torch.isfinite(norm) and torch.isfinite(torch.tensor(metrics["loss"]))):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise RunError(
+                f"loss is {metrics['loss']} and the gradient norm {norm.item()} at optimizer step {self.steps_done}: the weights were left as they "
+                "were; try a lower learner.learning_rate or precision float32"
+            )
+        rate = self.config.learning_rate * self._rate_fraction()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps_done += 1
+        return StepReport(metrics=metrics | {"gradient/norm": norm.item(), "learner/learning_rate": rate})
+
+    def logprobs(self, trajectories: Sequence[Trajectory]) -> list[tuple[float, ...]]:
+        with self._autocast():
+            return sampled_logprobs(
+                self.model,
+                trajectories,
+                pad_id=self.tokenizer.pad_token_id,
+                temperature=self.temperature,
+                max_tokens=self.config.micro_batch_tokens,
+                chunk_tokens=self.config.logprob_chunk_tokens,
+            )
+
+    def publish(self, version: int) -> WeightUpdate:
+        tensors = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        return WeightUpdate(version=version, tensors=tensors, digest=weight_digest(tensors))
+
+    def save(self, folder: Path) -> None:
+        tensors = {name: parameter.detach().contiguous() for name, parameter in self.model.named_parameters()}
+        save_file(tensors, folder / "weights.safetensors")
+        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        (folder / "learner.json").write_text(json.dumps({"steps_done": self.steps_done}))
+
+    def load(self, folder: Path) -> None:
+        saved = load_file(folder / "weights.safetensors", device=str(self.device))
+        parameters = dict(self.model.named_parameters())
+        if saved.keys() != parameters.keys():
+            raise RunError(f"checkpoint {folder}: its weights are not this student's ({len(saved)} tensors against {len(parameters)})")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(saved[name])
+        self.optimizer.load_state_dict(torch.load(folder / "optimizer.pt", map_location=self.device, weights_only=True))
+        self.steps_done = json.loads((folder / "learner.json").read_text())["steps_done"]
+
+    def export(self, folder: Path) -> None:
+        save_pretrained(self.model, self.tokenizer, folder)
+
+    def _forward(self, batch: Batch) -> PolicyOutput:
+        with self._autocast():
+            return policy_output(
+                self.model,
+                batch.token_ids,
+                batch.attention_mask,
+                batch.loss_mask | batch.lesson_mask,
+                temperature=self.temperature,
+                chunk_tokens=self.config.logprob_chunk_tokens,
+            )
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.config.precision != "bfloat16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _rate_fraction(self) -> float:
+        warmup = self.config.warmup_steps
+        if warmup is None:
+            warmup = round(self.config.warmup_fraction * (self.total_steps or 0))
+        return rate_fraction(
+            self.steps_done,
+            schedule=self.config.schedule,
+            warmup_steps=warmup,
+            total_steps=self.total_steps,
+            floor=self.config.floor_fraction,
+        )
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,74 @@
+"""One optimizer step as a sum over micro-batches; shared by every learner."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from rl_distill.algorithms.base import Algorithm
+from rl_distill.batch import Batch, PolicyOutput, collate, source_names, totals
+from rl_distill.trajectory import Sample
+
+Forward = Callable[[Batch], PolicyOutput]
+
+
+def split(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
+    """Cut a step into micro-batches of at most `max_tokens` padded tokens, keeping the rows of a unit together.
+
+    Units are taken longest first, so that rows of like length meet and a step that does not fit in memory fails at once. A unit that
+    is larger than the budget makes a micro-batch of its own. The order is a function of the samples alone.
+    """
+    units: dict[object, list[Sample]] = {}
+    for index, sample in enumerate(samples):
+        units.setdefault(sample.unit or index, []).append(sample)
+    current: list[Sample] = []
+    width = 0
+    for unit in sorted(units.values(), key=_width, reverse=True):
+        if current and max(width, _width(unit)) * (len(current) + len(unit)) > max_tokens:
+            yield current
+            current, width = [], 0
+        current += unit
+        width = max(width, _width(unit))
+    if current:
+        yield current
+
+
+def accumulate(
+    algorithm: Algorithm,
+    samples: Sequence[Sample],
+    forward: Forward,
+    *,
+    pad_id: int,
+    max_tokens: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
+) -> dict[str, float]:
+    """Run forward and backward over all micro-batches; gradients add up in the parameters. Returns the step's metrics."""
+    sources = source_names(samples)
+    counts = totals(samples, sources, dtype).to(device)
+    sums: dict[str, torch.Tensor] = {}
+    padded = 0
+    micro_batches = list(split(samples, max_tokens))
+    for part in micro_batches:
+        batch = collate(part, pad_id=pad_id, sources=sources, dtype=dtype).to(device)
+        policy = forward(batch)
+        out = algorithm.loss(policy, batch, counts)
+        backward(out.loss)
+        shares = {"loss": out.loss.detach(), **out.metrics}
+        if policy.entropy is not None:
+            shares["policy/entropy"] = (policy.entropy * batch.loss_mask).sum() / counts.tokens.sum()
+        for path, value in shares.items():
+            sums[path] = sums.get(path, 0.0) + value
+        padded += batch.token_ids.numel()
+    real = sum(len(sample.trajectory.token_ids) for sample in samples)
+    return {path: float(value) for path, value in sums.items()} | {
+        "batch/tokens": float(counts.tokens.sum()),
+        "batch/sequences": float(counts.sequences.sum()),
+        "batch/units": float(counts.units.sum()),
+        "learner/micro_batches": float(len(micro_batches)),
+        "learner/padding_fraction": 1.0 - real / padded,
+    }
+
+
+def _width(samples: Sequence[Sample]) -> int:
+    return max(len(sample.trajectory.token_ids) for sample in samples)

@@ -1,0 +1,46 @@
+"""A short fingerprint of a model's weights, so that a learner and its engines can tell whether they hold the same ones."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import torch
+from torch import Tensor, nn
+
+SAMPLED_ELEMENTS = 4096  # per tensor
+
+
+def named_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Each parameter once, detached, under its first name: a tied `lm_head.weight` is left out in favour of the embedding.
+
+    Learner and engine both name weights by this function, so that the same model has the same names on both sides.
+    """
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def weight_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hex digest over name, shape, dtype and up to 4,096 evenly spaced elements of each tensor, in whatever order they come.
+
+    Different digests prove that the weights differ in name, shape, dtype or value. Equal digests prove that all sampled elements
+    are bit-equal, and that tensors of up to 4,096 elements are equal throughout. An optimizer step moves practically every
+    element, so a step that never arrived, a stale tensor or swapped tensors change the digest; a few flipped elements of a large
+    tensor may go unseen. Float32 and bfloat16 copies of the same weights have different digests.
+
+    Example:
+        >>> weight_digest({"a": torch.zeros(2)}) == weight_digest({"a": torch.zeros(2, dtype=torch.bfloat16)})
+        False
+    """
+    digest = blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach()
+        digest.update(f"{name}\x1f{tuple(tensor.shape)}\x1f{tensor.dtype}\x1f".encode())
+        digest.update(_sampled_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _sampled_bytes(tensor: Tensor) -> bytes:
+    """The first and last element and those evenly spaced between them, as raw bytes."""
+    size = tensor.numel()
+    count = min(size, SAMPLED_ELEMENTS)
+    places = torch.arange(count, device=tensor.device) * (size - 1) // max(1, count - 1)
+    sample = tensor.reshape(-1).index_select(0, places)
+    return sample.cpu().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,114 @@
+"""A tokenizer and a causal language model from a folder or the Hugging Face hub, or a small one built from a seed."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rl_distill.config import config, setting
+from rl_distill.errors import InputError
+from rl_distill.models.logprobs import check_head
+
+
+@config
+class Architecture:
+    """A small Qwen2-style model built from a seed."""
+
+    seed: int = setting(0, about="seed of the initial weights and of the pretraining")
+    hidden_size: int = setting(64, about="width", ge=1)
+    intermediate_size: int = setting(192, about="width of the MLP", ge=1)
+    num_layers: int = setting(3, about="depth", ge=1)
+    num_heads: int = setting(2, about="attention heads", ge=1)
+    num_key_value_heads: int = setting(2, about="key and value heads", ge=1)
+    max_context: int = setting(512, about="longest sequence", unit="tokens", ge=2)
+    rope_theta: float = setting(10_000.0, about="base of the rotary position code", gt=0)
+    initializer_range: float = setting(0.02, about="standard deviation of the initial weights", gt=0)
+
+    def build(self, tokenizer: Any) -> Any:
+        """The model with its initial weights: a function of this record and the tokenizer's size."""
+        from transformers import Qwen2Config, Qwen2ForCausalLM
+
+        settings = Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden_size,
+            intermediate_size=self.intermediate_size,
+            num_hidden_layers=self.num_layers,
+            num_attention_heads=self.num_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            max_position_embeddings=self.max_context,
+            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
+            initializer_range=self.initializer_range,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return Qwen2ForCausalLM(settings).eval()
+
+
+def load_tokenizer(name_or_path: str) -> Any:
+    """A tokenizer with a chat template and a pad token.
+
+    Raises:
+        InputError: there is none at that path or name, or it lacks what a run needs.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = _from_pretrained(AutoTokenizer, name_or_path)
+    if tokenizer.eos_token_id is None:
+        raise InputError("student.model", f"the tokenizer of {name_or_path!r} has no EOS token", "set `eos_token` and save it again")
+    if not tokenizer.chat_template:
+        raise InputError("student.model", f"the tokenizer of {name_or_path!r} has no chat template", "set one and save it again")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any token serves
+    return tokenizer
+
+
+def load_model(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Any:
+    """A causal language model whose logits this package can compute in chunks."""
+    from transformers import AutoModelForCausalLM
+
+    model = _from_pretrained(AutoModelForCausalLM, name_or_path, dtype=dtype).eval()
+    check_head(model)
+    return _without_dropout(model)
+
+
+def max_context(model: Any) -> int:
+    """The longest sequence the model was made for, in tokens."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
+
+
+def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a folder that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _without_dropout(model: Any) -> Any:
+    """RL and pair losses compare log-probs of the same tokens, which dropout would blur; REDI turns it off too."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+    return model
+
+
+def _from_pretrained(factory: Any, name_or_path: str, **options: Any) -> Any:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the run has a display of its own
+    if Path(name_or_path).expanduser().is_dir():
+        name_or_path = str(Path(name_or_path).expanduser())
+    try:
+        return factory.from_pretrained(name_or_path, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            "student.model", f"{name_or_path!r} cannot be loaded ({reason})", "give a folder in Hugging Face format, or a hub name this machine reaches"
+        ) from error

@@ -1,0 +1,22 @@
+"""Where problems come from: one file for each set, and the table that a recipe's `name` picks from.
+
+A set gives groups (`base.ProblemSet`): problems alone, or problems with a teacher's attempts at them as text.
+"""
+
+from rl_distill.problems.aime import Aime
+from rl_distill.problems.arithmetic import Arithmetic
+from rl_distill.problems.base import ProblemSet
+from rl_distill.problems.competition_math import Math
+from rl_distill.problems.gsm8k import Gsm8k, Gsm8kSolutions
+from rl_distill.problems.jsonl import Jsonl
+from rl_distill.problems.trl_rows import TrlRows
+
+PROBLEM_SETS: dict[str, type[ProblemSet]] = {
+    "arithmetic": Arithmetic,
+    "gsm8k": Gsm8k,
+    "gsm8k_solutions": Gsm8kSolutions,
+    "math": Math,
+    "aime": Aime,
+    "jsonl": Jsonl,
+    "trl": TrlRows,
+}

@@ -1,0 +1,78 @@
+"""The number world of `arithmetic`: chains of additions and subtractions on 0..19, and which of them are held out."""
+
+from functools import cache
+from random import Random
+from typing import NamedTuple
+
+from rl_distill.seeding import addressed_seed
+
+SMALLEST, LARGEST = 0, 19
+OPERANDS = tuple(sign * size for sign in (1, -1) for size in range(2, 10))
+STARTS = range(1, 19)
+HELD_OUT_ONE_IN = 5
+
+_MOVES = tuple(
+    tuple(operand for operand in OPERANDS if SMALLEST <= value + operand <= LARGEST) for value in range(SMALLEST, LARGEST + 1)
+)
+
+
+class Chain(NamedTuple):
+    """A start and signed operands: `Chain(15, (-9, 4))` is "15 - 9 + 4"."""
+
+    start: int
+    operands: tuple[int, ...]
+
+    @property
+    def values(self) -> list[int]:
+        """The running values, the start first and the result last."""
+        values = [self.start]
+        for operand in self.operands:
+            values.append(values[-1] + operand)
+        return values
+
+    @property
+    def result(self) -> int:
+        return self.start + sum(self.operands)
+
+    @property
+    def text(self) -> str:
+        return expression(self.start, *self.operands)
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether the expression belongs to the held-out fifth: a property of its text, the same in every set and seed."""
+        return addressed_seed("arithmetic held out", self.text) % HELD_OUT_ONE_IN == 0
+
+
+def expression(start: int, *operands: int) -> str:
+    """
+    Example:
+        >>> expression(15, -9, 4)
+        '15 - 9 + 4'
+    """
+    return f"{start}{''.join([_signed_text(operand) for operand in operands])}"
+
+
+def in_range(value: int) -> bool:
+    return SMALLEST <= value <= LARGEST
+
+
+def is_hard(value: int, operand: int) -> bool:
+    """Whether the units carry or borrow."""
+    return not 0 <= value % 10 + operand <= 9
+
+
+def drawn_chain(rng: Random, num_operations: int) -> Chain:
+    """A chain whose running values all stay in 0..19; each operand is uniform over those that keep it there."""
+    start = value = rng.choice(STARTS)
+    operands = []
+    for _ in range(num_operations):
+        operand = rng.choice(_MOVES[value])
+        operands.append(operand)
+        value += operand
+    return Chain(start, tuple(operands))
+
+
+@cache
+def _signed_text(operand: int) -> str:
+    return f" + {operand}" if operand > 0 else f" - {-operand}"

@@ -1,0 +1,133 @@
+"""The procedural teacher of `arithmetic`: careful one operation at a time, mostly wrong where it merges two.
+
+A negative trace shows a habit that the student shares, so that negatives carry information: positives keep the merging habit
+when it was right by luck, only the negatives say which habit fails.
+"""
+
+from random import Random
+from typing import Literal, NamedTuple
+
+from rl_distill.problems.arithmetic_chain import Chain, expression, in_range, is_hard
+
+Kind = Literal[
+    "careful",  # every operation on its own, all right
+    "merged_lucky",  # merged and right
+    "compensated",  # several errors that cancel
+    "direct",  # the answer without steps
+    "merged_dropped",  # a merged step that forgot its second operation
+    "merged_near_miss",  # a merged step off by 1, 2 or 10
+    "forgotten_carry",
+    "forgotten_borrow",
+    "slip",  # an easy step off by one
+    "miscopied",  # right steps, wrong answer
+    "truncated",
+]
+
+
+class Habits(NamedTuple):
+    """Probabilities of the ways to go wrong; those of errors are per step, the last three per attempt."""
+
+    merge: float  # at each position where two operations are left
+    merge_error: float
+    hard_error: float
+    easy_error: float
+    miscopy: float
+    truncate: float
+    direct: float
+
+
+CORPUS_HABITS = Habits(merge=0.55, merge_error=0.65, hard_error=0.02, easy_error=0.01, miscopy=0.02, truncate=0.03, direct=0.10)
+TEACHER_HABITS = Habits(merge=0.50, merge_error=0.60, hard_error=0.01, easy_error=0.01, miscopy=0.03, truncate=0.03, direct=0.0)
+DROPPED_SHARE = 0.8  # of the merge errors; the others are near misses
+NEAR_MISSES = (-10, -2, -1, 1, 2, 10)
+
+
+class Attempt(NamedTuple):
+    """A reply. `answer` is the boxed text (None: it never came to one), `kind` the first error or, without one, the manner."""
+
+    text: str
+    answer: str | None
+    kind: Kind
+    num_merges: int
+
+
+class _Step(NamedTuple):
+    value: int
+    error: Kind | None
+
+
+def attempt(chain: Chain, habits: Habits, rng: Random) -> Attempt:
+    """One reply to "what is the result of this chain", with the given habits; drawn again while it leaves 0..19."""
+    if rng.random() < habits.direct:
+        return Attempt(boxed("", str(chain.result)), str(chain.result), "direct", 0)
+    while (drawn := _drawn_steps(chain, habits, rng)) is None:
+        pass  # ends: the careful way never leaves the range
+    steps, merges, error, value = drawn
+    if rng.random() < habits.truncate:
+        kept = rng.randint(1, max(1, len(steps) - 1))
+        return Attempt(f"<think> {' ; '.join(steps[:kept])}", None, "truncated", sum(merges[:kept]))
+    if rng.random() < habits.miscopy:
+        value = rng.choice([near for near in (value - 1, value + 1) if in_range(near)])
+        error = error or "miscopied"
+    text = boxed(" ; ".join(steps), str(value))
+    return Attempt(text, str(value), _kind(error, any(merges), value == chain.result), sum(merges))
+
+
+def boxed(thought: str, answer: str) -> str:
+    """
+    Example:
+        >>> boxed("15 - 9 = 6", "6")
+        '<think> 15 - 9 = 6 </think> \\\\boxed{6}'
+    """
+    return f"<think> {thought} </think> \\boxed{{{answer}}}" if thought else f"<think> </think> \\boxed{{{answer}}}"
+
+
+def single_step(value: int, operand: int, habits: Habits, rng: Random) -> _Step:
+    """The value that the teacher writes behind one operation, and the error it made."""
+    hard = is_hard(value, operand)
+    if rng.random() >= (habits.hard_error if hard else habits.easy_error):
+        return _Step(value + operand, None)
+    error: Kind = "slip" if not hard else "forgotten_carry" if operand > 0 else "forgotten_borrow"
+    return _Step(mistaken_result(value, operand, rng), error)
+
+
+def mistaken_result(value: int, operand: int, rng: Random) -> int:
+    """A wrong result of one operation: a hard one off by ten, an easy one off by one (this may leave 0..19)."""
+    if is_hard(value, operand):
+        return value + operand + (-10 if operand > 0 else 10)
+    return value + operand + rng.choice((-1, 1))
+
+
+def _drawn_steps(chain: Chain, habits: Habits, rng: Random) -> tuple[list[str], list[bool], Kind | None, int] | None:
+    """Texts of the steps, which of them are merged, the first error, the last value; None where a value leaves 0..19."""
+    value, position = chain.start, 0
+    steps: list[str] = []
+    merges: list[bool] = []
+    first_error: Kind | None = None
+    while position < len(chain.operands):
+        merged = position + 1 < len(chain.operands) and rng.random() < habits.merge
+        used = chain.operands[position : position + 1 + merged]
+        if not in_range(value + used[0]) or not in_range(value + sum(used)):
+            return None
+        step = _merged_step(value, used, habits, rng) if merged else single_step(value, used[0], habits, rng)
+        if not in_range(step.value):
+            return None
+        steps.append(f"{expression(value, *used)} = {step.value}")
+        merges.append(merged)
+        first_error = first_error or step.error
+        value, position = step.value, position + len(used)
+    return steps, merges, first_error, value
+
+
+def _merged_step(value: int, operands: tuple[int, ...], habits: Habits, rng: Random) -> _Step:
+    if rng.random() >= habits.merge_error:
+        return _Step(value + sum(operands), None)
+    if rng.random() < DROPPED_SHARE:
+        return _Step(value + operands[0], "merged_dropped")
+    return _Step(value + sum(operands) + rng.choice(NEAR_MISSES), "merged_near_miss")
+
+
+def _kind(error: Kind | None, merged: bool, correct: bool) -> Kind:
+    if error is not None:
+        return "compensated" if correct else error
+    return "merged_lucky" if merged else "careful"

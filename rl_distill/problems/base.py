@@ -1,0 +1,74 @@
+"""What a problem set is, and the records that every set makes: problems, and a teacher's finished attempts at them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from rl_distill.errors import InputError
+from rl_distill.trajectory import Context, FinishReason, Group, Message, Problem, Score, Status, Trajectory, Verdict
+
+
+class ProblemSet(Protocol):
+    """Where problems come from: a configuration value, picked by `name`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def groups(self) -> Sequence[Group]:
+        """The problems in a fixed order, at least one, their ids unique and stable.
+
+        Prompts only: groups without trajectories. Teacher data: groups whose trajectories are text (`messages`, no
+        `token_ids`), to be tokenised with the student's tokenizer.
+
+        Raises:
+            InputError: the set is empty, cannot be found or cannot be read.
+        """
+        ...
+
+
+def checked(groups: Iterable[Group], name: str) -> list[Group]:
+    """The groups as a list.
+
+    Raises:
+        InputError: there are none, or two problems have the same id.
+    """
+    found = list(groups)
+    if not found:
+        raise InputError(f"problems {name!r}", "the set is empty", "check its path, its split and what it selects")
+    seen: set[str] = set()
+    for group in found:
+        if group.problem.id in seen:
+            raise InputError(
+                f"problems {name!r}", f"two problems have the id {group.problem.id!r}", "give every row an id of its own"
+            )
+        seen.add(group.problem.id)
+    return found
+
+
+def teacher_trajectory(
+    problem: Problem,
+    messages: Sequence[Message],
+    *,
+    model: str,
+    verdict: Verdict,
+    finish_reason: FinishReason = "stop",
+    context: Context = "direct",
+) -> Trajectory:
+    """A teacher's attempt as text. `messages` is the whole conversation; the reward is 1 for a correct attempt, else 0."""
+    return Trajectory(
+        problem_id=problem.id,
+        messages=tuple(messages),
+        model=model,
+        origin="teacher",
+        context=context,
+        finish_reason=finish_reason,
+        score=Score(value=float(verdict.status == "correct"), verdict=verdict),
+    )
+
+
+def dialogue(prompt: str, response: str) -> tuple[Message, Message]:
+    """One question and one reply."""
+    return Message("user", prompt), Message("assistant", response)
+
+
+def status_of(is_correct: bool) -> Status:
+    return "correct" if is_correct else "wrong"

@@ -1,0 +1,86 @@
+"""The one configuration of a run, composed of the classes that live beside the code they configure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rl_distill.config import config, parse, read_yaml, setting
+from rl_distill.evaluation.evaluator import Evaluation
+from rl_distill.rollout.hf_engine import HfEngineConfig
+from rl_distill.tracking import Tracking
+from rl_distill.training.stages import Stage
+from rl_distill.training.student import Student
+
+BASE = "base"
+
+
+@config
+class LocalCluster:
+    """Everything in this process."""
+
+    name: Literal["local"] = "local"
+
+
+@config
+class CheckpointSettings:
+    """How often a stage's whole state is saved, and what is kept."""
+
+    every_steps: int = setting(50, about="steps between checkpoints", ge=1)
+    keep_last: int = setting(2, about="how many of the newest are kept; the one before serves if the newest is damaged", ge=1)
+    keep_best: bool = setting(True, about="keep the one with the best evaluation too")
+
+
+@config
+class Recipe:
+    """A run: a student, the stages that teach it, and how the outcome is measured."""
+
+    name: str = setting(about="names the run folder", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = setting(0, about="with stage, step, problem and sample index the address of everything random")
+    run_dir: str | None = setting(None, about="the run folder; none is runs/NAME")
+    student: Student = setting(about="who is taught")
+    reference: str | None = setting(None, about="folder or hub name of the reference model; none is the student as the stage finds it")
+    stages: tuple[Stage, ...] = setting(about="what it is taught, in order; each starts from the one before or from `start`", min_length=1)
+    engine: HfEngineConfig = setting(HfEngineConfig(), about="what samples")
+    evaluation: Evaluation | None = setting(None, about="what every student is measured on; none measures nothing")
+    checkpoints: CheckpointSettings = setting(CheckpointSettings(), about="how the run survives interruptions")
+    tracking: Tracking = setting(Tracking(), about="who is told about metrics")
+    cluster: LocalCluster = setting(LocalCluster(), about="where it runs")
+
+    def __post_init__(self) -> None:
+        seen = [BASE]
+        for stage in self.stages:
+            if stage.name in seen:
+                raise ValueError(f"stages: two are named {stage.name!r}; give each a name of its own ({BASE!r} is the student as it comes)")
+            if stage.start is not None and stage.start not in seen:
+                raise ValueError(f"stages.{stage.name}.start: {stage.start!r} is no earlier stage; choose one of {', '.join(seen)}")
+            seen.append(stage.name)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.run_dir or f"runs/{self.name}").expanduser()
+
+    def start_of(self, stage: Stage) -> str:
+        """Name of the stage, or base, whose student a stage goes on with."""
+        if stage.start is not None:
+            return stage.start
+        index = self.stages.index(stage)
+        return self.stages[index - 1].name if index else BASE
+
+    def lineage(self, name: str) -> tuple[str, ...]:
+        """The stages that made a stage's student, the first one first; () for base."""
+        if name == BASE:
+            return ()
+        stage = next(stage for stage in self.stages if stage.name == name)
+        return (*self.lineage(self.start_of(stage)), name)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from YAML with dotted overrides, validated strictly.
+
+    Example:
+        load_recipe("experiments/debug/redi.yaml", ["stages.redi.algorithm.negative_coef=0", "seed=1"])
+
+    Raises:
+        InputError: naming the key, what is wrong with it, and the nearest thing that would be right.
+    """
+    return parse(Recipe, read_yaml(Path(path), overrides))

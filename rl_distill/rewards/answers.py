@@ -1,0 +1,92 @@
+"""Final answers as text: where a response states one, when two spell the same thing, when one is just a number."""
+
+import re
+from decimal import Decimal
+
+_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_INNER_BOX = re.compile(r"\\boxed\s*(?=\{)")
+_THINK_END = "</think>"
+
+_SPACING = re.compile(r"\\[!,;:]|\\q?quad(?![a-zA-Z])|~|\\ ")
+_DECORATION = re.compile(r"\\(?:left|right|displaystyle)(?![a-zA-Z])")
+_FRACTION = re.compile(r"\\[dt]frac(?![a-zA-Z])")
+_WRAPPED_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf)\s*\{([^{}\\]*)\}")
+_LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9}])\s+|\s+(?![A-Za-z0-9\\])")
+
+_NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>\d+|\d{1,3}(?:,\d{3})+)?(?P<decimals>\.\d*)?")
+
+
+def boxed_answer(response: str) -> str | None:
+    r"""The content of the last complete `\boxed{...}` of a response, or None.
+
+    The part after the last `</think>` is searched first: what is said there is the answer, and what was boxed while thinking
+    counts only if nothing is boxed afterwards. Nested boxes are one answer, the outer one.
+
+    Example:
+        >>> boxed_answer(r"so \boxed{3}, no, \boxed{\frac{1}{2}} and \boxed{7")
+        '\\frac{1}{2}'
+    """
+    _, tag, conclusion = response.rpartition(_THINK_END)
+    content = _last_box(conclusion) if tag else None
+    return content if content is not None else _last_box(response)
+
+
+def plain(text: str) -> str:
+    r"""The answer inside `$...$` or a `\boxed{...}` of its own, as gold answers are often written."""
+    text = text.strip()
+    boxed = _last_box(text)
+    if boxed is not None:
+        return boxed
+    for delimiter in ("$$", "$"):
+        inner = text[len(delimiter) : -len(delimiter)]
+        if len(text) > 2 * len(delimiter) and text == f"{delimiter}{inner}{delimiter}" and "$" not in inner:
+            return inner.strip()
+    return text
+
+
+def normalized(answer: str) -> str:
+    """One spelling for answers that differ only in typesetting; what may differ in meaning stays different.
+
+    A space between letters or digits is kept, for `1 1/2` is not `11/2`.
+    """
+    text = _SPACING.sub(" ", plain(answer))
+    text = _DECORATION.sub("", text)
+    text = _FRACTION.sub(r"\\frac", text)
+    text = _WRAPPED_TEXT.sub(r" \1 ", text).strip().removesuffix(".")
+    return _LOOSE_SPACE.sub("", " ".join(text.split()))
+
+
+def decimal(answer: str) -> tuple[Decimal, bool] | None:
+    """A plain integer or decimal and whether it is a percentage; None for anything else.
+
+    Thousands may be set off by commas in groups of three, a dollar sign may lead. `3,14` is refused: it may be a pair.
+
+    Example:
+        >>> decimal("$1,234.50"), decimal("50\\\\%"), decimal("1/2")
+        ((Decimal('1234.50'), False), (Decimal('50'), True), None)
+    """
+    text = plain(answer).replace("{,}", ",").replace("\\!", "").replace("\\,", "").replace("\\$", "$").replace("\\%", "%")
+    text = text.strip().removesuffix(".").strip()
+    percent = text.endswith("%")
+    text = text.removesuffix("%").strip()
+    sign = text[:1] if text[:1] in ("+", "-") else ""
+    match = _NUMBER.fullmatch(sign + text.removeprefix(sign).strip().removeprefix("$").strip().replace(", ", ","))
+    if match is None or not match["digits"] and len(match["decimals"] or "") < 2 or not text.isascii():
+        return None
+    return Decimal(match[0].replace(",", "")), percent
+
+
+def _last_box(text: str) -> str | None:
+    """Content of the last complete outermost box; one pass, so that a million braces cost no more than a million letters."""
+    closers: list[int | None] = []  # for each open brace: where the content of its box starts, None for a plain brace
+    found: tuple[int, int] | None = None
+    for token in _BOX_OR_BRACE.finditer(text):
+        if token[0].startswith("\\boxed"):
+            closers.append(token.end())
+        elif token[0] == "{":
+            closers.append(None)
+        elif token[0] == "}" and closers:
+            start = closers.pop()
+            if start is not None:
+                found = (start, token.start())
+    return None if found is None else _INNER_BOX.sub("", text[slice(*found)]).strip()

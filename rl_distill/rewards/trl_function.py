@@ -1,0 +1,119 @@
+"""Reward functions written for TRL, used as they are: `f(prompts, completions, **columns) -> list[float | None]`."""
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any, Literal, SupportsFloat
+
+from rl_distill.config import config, setting
+from rl_distill.errors import InputError, RunError
+from rl_distill.rewards.base import Attempt, Reward
+from rl_distill.trajectory import Message, Trajectory
+
+_RESERVED = ("prompts", "completions", "completion_ids", "prompt", "completion")
+
+
+@config
+class TrlFunction(Reward):
+    """Calls a function with TRL's signature (as `GRPOTrainer` of TRL 1.16 does), plain or `async`.
+
+    It gets, by keyword and one entry for each attempt: `prompts`, `completions`, `completion_ids` (the sampled tokens), and as
+    columns every key of the problems' metadata (None where a problem lacks it), `answer`, and `solution` (the gold answer too,
+    unless the metadata has a solution). TRL's `trainer_state`, `log_extra` and `log_metric` do not exist here. As in TRL, a
+    function takes the columns that it does not name through `**kwargs`, and None means that it has no reward to give.
+    """
+
+    name: Literal["trl_function"] = "trl_function"
+    function: str = setting(about="import path, such as trl.rewards:think_format_reward")
+    conversational: bool = setting(True, about="prompts and completions are lists of messages; false passes plain strings")
+
+    def __post_init__(self) -> None:
+        _imported(self.function)
+
+    @property
+    def part(self) -> str:
+        """The function's own name, so that several functions keep apart."""
+        return self.function.replace(":", ".").rpartition(".")[2]
+
+    def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
+        """Raises: RunError if the function raises, or returns anything but one finite number or None for each attempt."""
+        if not attempts:
+            return []
+        function = _imported(self.function)
+        try:
+            returned = _finished(function(**self._arguments(attempts)))
+            values = list(returned)
+        except Exception as error:
+            raise RunError(f"reward function {self.function!r} failed: {type(error).__name__}: {error}") from error
+        if len(values) != len(attempts):
+            raise RunError(f"reward function {self.function!r} returned {len(values)} rewards for {len(attempts)} attempts")
+        return [self._number(value) for value in values]
+
+    def _arguments(self, attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {}
+        for key in dict.fromkeys(key for problem, _ in attempts for key in problem.metadata if key not in _RESERVED):
+            columns[key] = [problem.metadata.get(key) for problem, _ in attempts]
+        columns["answer"] = [problem.answer for problem, _ in attempts]
+        columns["solution"] = [problem.metadata.get("solution", problem.answer) for problem, _ in attempts]
+        if self.conversational:
+            columns["prompts"] = [_turns(_before_response(trajectory)) for _, trajectory in attempts]
+            columns["completions"] = [_turns([Message("assistant", trajectory.response)]) for _, trajectory in attempts]
+        else:
+            columns["prompts"] = [problem.prompt for problem, _ in attempts]
+            columns["completions"] = [trajectory.response for _, trajectory in attempts]
+        columns["completion_ids"] = [_sampled_ids(trajectory) for _, trajectory in attempts]
+        return columns
+
+    def _number(self, value: Any) -> float | None:
+        if value is None:
+            return None
+        if not isinstance(value, SupportsFloat):
+            raise RunError(f"reward function {self.function!r} returned {value!r}, which is no number")
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"reward function {self.function!r} returned {value!r}, which is no number") from error
+        if not math.isfinite(number):
+            raise RunError(f"reward function {self.function!r} returned {number}; return None where there is no reward")
+        return number
+
+
+def _imported(path: str) -> Callable[..., Any]:
+    field = "rewards.trl_function.function"
+    module_name, _, attribute = path.rpartition(":") if ":" in path else path.rpartition(".")
+    if not module_name or not attribute:
+        raise InputError(field, f"{path!r} is no import path", "write package.module:function")
+    try:
+        function = getattr(import_module(module_name), attribute)
+    except Exception as error:  # importing runs the user's module, which may fail in any way
+        problem = f"{path!r} cannot be imported ({type(error).__name__}: {error})"
+        raise InputError(field, problem, "install its package or put its folder on PYTHONPATH") from error
+    if not callable(function) or inspect.isclass(function):
+        raise InputError(field, f"{path!r} is not a function", "name a function f(prompts, completions, **columns)")
+    return function  # type: ignore[no-any-return]
+
+
+def _finished(returned: Any) -> Any:
+    """The result of an async function; it gets an event loop of its own, since a notebook's is already running."""
+    if not inspect.iscoroutine(returned):
+        return returned
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, returned).result()
+
+
+def _before_response(trajectory: Trajectory) -> Sequence[Message]:
+    """The turns before the one that is graded."""
+    roles = [turn.role for turn in trajectory.messages]
+    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else len(roles)
+    return trajectory.messages[:last]
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [turn._asdict() for turn in messages]
+
+
+def _sampled_ids(trajectory: Trajectory) -> list[int]:
+    return [token for token, sampled in zip(trajectory.token_ids, trajectory.sampled, strict=True) if sampled]

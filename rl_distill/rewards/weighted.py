@@ -1,0 +1,75 @@
+"""Several rewards become one score: the weighted sum, with every part kept beside it."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rl_distill.errors import InputError, RunError
+from rl_distill.rewards.accuracy import Accuracy
+from rl_distill.rewards.base import Attempt, Reward
+from rl_distill.trajectory import Group, Score, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedRewards:
+    """The rewards of a recipe, in its order.
+
+    A score's value is the sum of weight times value. It is None if the answer is unverifiable, whatever the other rewards say,
+    and if no reward has a value; otherwise a reward without a value is left out of the sum (TRL's meaning of None).
+    """
+
+    rewards: tuple[Reward, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rewards:
+            raise InputError("rewards", "is empty", "give at least one, such as {name: accuracy}")
+        doubled = [part for part, times in Counter(reward.part for reward in self.rewards).items() if times > 1]
+        if doubled:
+            raise InputError("rewards", f"has {doubled[0]!r} more than once", "keep one of them and set its weight")
+        if all(reward.weight == 0 for reward in self.rewards):
+            raise InputError("rewards", "has no weight but 0", "give at least one reward a weight")
+
+    def score(self, attempts: Sequence[Attempt]) -> list[Score]:
+        """The score of each attempt, in order.
+
+        Raises:
+            RunError: a reward gave a number that is not finite, or not one value for each attempt.
+        """
+        verdicts: list[Verdict | None] = [None] * len(attempts)
+        columns: dict[str, list[float | None]] = {}
+        for reward in self.rewards:
+            if isinstance(reward, Accuracy):
+                judged = reward.verdicts(attempts)
+                verdicts = list(judged)
+                columns[reward.part] = [reward.value(verdict) for verdict in judged]
+            else:
+                columns[reward.part] = _checked(reward, reward.measure(attempts), len(attempts))
+        parts = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        judged_rows = zip(parts, verdicts, strict=True)
+        return [Score(value=self._value(row, verdict), verdict=verdict, parts=row) for row, verdict in judged_rows]
+
+    def _value(self, parts: dict[str, float | None], verdict: Verdict | None) -> float | None:
+        if verdict is not None and verdict.status == "unverifiable":
+            return None
+        values = [(reward.weight, parts[reward.part]) for reward in self.rewards]
+        present = [weight * value for weight, value in values if value is not None]
+        return sum(present) if present else None
+
+
+def score_groups(groups: Sequence[Group], rewards: WeightedRewards) -> list[Group]:
+    """The same groups with every trajectory scored; all are graded together, so that graders work in parallel."""
+    scores = iter(rewards.score([(group.problem, trajectory) for group in groups for trajectory in group.trajectories]))
+    return [
+        replace(group, trajectories=tuple(replace(trajectory, score=next(scores)) for trajectory in group.trajectories))
+        for group in groups
+    ]
+
+
+def _checked(reward: Reward, values: list[float | None], num_attempts: int) -> list[float | None]:
+    if len(values) != num_attempts:
+        raise RunError(f"reward {reward.part!r} gave {len(values)} values for {num_attempts} attempts")
+    for value in values:
+        if value is not None and not math.isfinite(value):
+            raise RunError(f"reward {reward.part!r} gave {value}; a reward is a finite number, or None where there is none")
+    return values

@@ -1,0 +1,42 @@
+"""The engine protocol: what samples from a policy, wherever it lives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rl_distill.config import config, setting
+from rl_distill.models.weights import WeightUpdate
+from rl_distill.trajectory import Message, Trajectory
+
+
+@config
+class Sampling:
+    """How tokens are drawn. Log-probs are reported under exactly this distribution."""
+
+    temperature: float = setting(1.0, about="softmax temperature; 0 takes the most likely token", source="arXiv:2501.12948", ge=0)
+    top_p: float = setting(1.0, about="nucleus mass; below 1 only for evaluation, since training ratios would be wrong", gt=0, le=1)
+    max_tokens: int = setting(512, about="longest response", unit="tokens", ge=1)
+    stop_tokens: tuple[str, ...] = setting((), about="further tokens that end a response, beside the tokenizer's end of turn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One attempt to be sampled. The result is a function of this record, the weights and the shard it travels in."""
+
+    problem_id: str
+    messages: tuple[Message, ...]
+    token_ids: tuple[int, ...]  # the prompt, rendered and tokenised once
+    sampling: Sampling
+    seed: int
+
+
+class Engine(Protocol):
+    version: int
+
+    def generate(self, requests: Sequence[Request]) -> list[Trajectory]:
+        """One unscored trajectory for each request, in order, with token ids, behavior log-probs and policy versions."""
+        ...
+
+    def load_weights(self, update: WeightUpdate) -> str:
+        """Take over new weights; returns the digest of what is now loaded."""
+        ...

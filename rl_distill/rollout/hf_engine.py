@@ -1,0 +1,144 @@
+"""The engine that needs nothing but transformers: one model on a CPU or one GPU, decoded by this package's own loop."""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from rl_distill.config import config, setting
+from rl_distill.errors import InputError
+from rl_distill.models.digest import named_weights, weight_digest
+from rl_distill.models.weights import WeightUpdate
+from rl_distill.rollout.engine import Request, Sampling
+from rl_distill.rollout.weight_loading import copy_weights
+from rl_distill.text import decode, end_of_turn_ids
+from rl_distill.trajectory import Message, Trajectory
+
+if TYPE_CHECKING:
+    from rl_distill.rollout.decode_loop import Response
+
+
+@config
+class HfEngineConfig:
+    """How the transformers engine runs; `shard_size`, `max_concurrent` and `prefill_tokens` are part of a run's exact record."""
+
+    name: Literal["hf"] = "hf"
+    max_concurrent: int = setting(128, about="sequences decoded together; memory of keys and values grows with it", ge=2)
+    shard_size: int = setting(512, about="requests per shard: the unit that gives the same bits wherever it runs", ge=1)
+    prefill_tokens: int = setting(8192, about="prompt tokens, padding included, in one forward pass", unit="tokens", ge=1)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", about="where the engine's model lives; auto takes a GPU if any")
+
+
+class HfEngine:
+    """Samples with its own copy of a causal language model; see `rollout.engine.Engine`.
+
+    A call's requests are cut into shards in order. A trajectory is a function of the weights, the engine's configuration and the
+    shard it was sampled in, to the bit on the same kind of machine. Sampled in another shard it draws the same uniforms, and its
+    tokens differ only where rounding carries a border between two tokens past a uniform (see `rollout.token_choice`).
+
+    Args:
+        model: a transformers causal language model; copied, never touched.
+        tokenizer: its tokenizer; names the tokens that end a turn.
+        name: what trajectories give as their `model`.
+        version: the policy version of the weights that `model` holds.
+
+    Raises:
+        InputError: the model cannot be decoded by this engine, or the device does not exist.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, config: HfEngineConfig, *, name: str, version: int = 0) -> None:
+        from rl_distill.rollout.decode_support import prepared_for_decoding  # loads transformers, which a recipe does without
+
+        self._model = prepared_for_decoding(copy.deepcopy(model).to(_device(config.device)))
+        self._tokenizer, self._config, self._name = tokenizer, config, name
+        self._end_of_turn = end_of_turn_ids(tokenizer)
+        self.version = version
+
+    def generate(self, requests: Sequence[Request]) -> list[Trajectory]:
+        """One unscored trajectory for each request, in order.
+
+        Raises:
+            InputError: a prompt with its longest response exceeds the model's context, or a stop token is not one token.
+            ValueError: a prompt is empty or holds ids that the model does not have.
+            RunError: the model's logits are not finite.
+        """
+        from rl_distill.rollout.decode_loop import decode_shard
+
+        self._check(requests)
+        stop_ids = {sampling: self._stop_ids(sampling) for sampling in {request.sampling for request in requests}}
+        trajectories = []
+        for start in range(0, len(requests), self._config.shard_size):
+            shard = requests[start : start + self._config.shard_size]
+            responses = decode_shard(
+                self._model,
+                shard,
+                [stop_ids[request.sampling] for request in shard],
+                max_concurrent=self._config.max_concurrent,
+                prefill_tokens=self._config.prefill_tokens,
+            )
+            trajectories += [self._trajectory(*pair) for pair in zip(shard, responses, strict=True)]
+        return trajectories
+
+    def load_weights(self, update: WeightUpdate) -> str:
+        """Copy an update's tensors into the engine's own and take its version; returns the digest of what is now loaded.
+
+        Any version is taken, an older one too: a run that resumes or rolls back loads earlier weights on purpose.
+
+        Raises:
+            ValueError: names, shapes or dtypes differ from the model's, all of them listed; nothing has been loaded then.
+        """
+        copy_weights(self._model, update.tensors)
+        self.version = update.version
+        return weight_digest(named_weights(self._model))
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        text_config = self._model.config.get_text_config()
+        context = text_config.max_position_embeddings
+        for request in requests:
+            length, limit = len(request.token_ids), request.sampling.max_tokens
+            if not length:
+                raise ValueError(f"token_ids: the prompt of problem {request.problem_id!r} is empty; give at least one token")
+            if length + limit > context:
+                problem = (
+                    f"problem {request.problem_id!r}: {length} prompt tokens + {limit} exceed the model's context of {context}"
+                )
+                shorter = f"set max_tokens to {context - length} or less, or leave the problem out"
+                raise InputError("sampling.max_tokens", problem, shorter if length < context else "leave the problem out")
+            if min(request.token_ids) < 0 or max(request.token_ids) >= text_config.vocab_size:
+                raise ValueError(
+                    f"token_ids: the prompt of problem {request.problem_id!r} holds an id outside the model's vocabulary of "
+                    f"{text_config.vocab_size}; encode it with the model's own tokenizer"
+                )
+
+    def _stop_ids(self, sampling: Sampling) -> tuple[int, ...]:
+        return tuple(sorted({*self._end_of_turn, *map(self._single_token, sampling.stop_tokens)}))
+
+    def _single_token(self, text: str) -> int:
+        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) == 1 and (ids[0] != self._tokenizer.unk_token_id or text == self._tokenizer.unk_token):
+            return int(ids[0])
+        raise InputError("sampling.stop_tokens", f"{text!r} is not one token of the student's tokenizer", "give single tokens")
+
+    def _trajectory(self, request: Request, response: "Response") -> Trajectory:
+        prompt, count = len(request.token_ids), len(response.token_ids)
+        text = decode(self._tokenizer, response.token_ids)
+        return Trajectory(
+            problem_id=request.problem_id,
+            messages=(*request.messages, Message("assistant", text)),
+            token_ids=(*request.token_ids, *response.token_ids),
+            sampled=(False,) * prompt + (True,) * count,
+            behavior_logprobs=(0.0,) * prompt + response.logprobs,
+            policy_versions=(0,) * prompt + (self.version,) * count,
+            model=self._name,
+            origin="policy",
+            finish_reason="stop" if response.stopped else "length",
+            seed=request.seed,
+        )
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("engine.device", "is 'cuda', but torch sees no GPU here", "set it to auto or cpu")
+    return torch.device(name if name != "auto" else "cuda" if available else "cpu")

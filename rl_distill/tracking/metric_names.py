@@ -1,0 +1,100 @@
+"""What each metric means: the one place where a metric path is explained.
+
+A part in angle brackets stands for any name: `reward/<part>` explains `reward/length`. An exact path goes before a pattern.
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """What a metric says, and in which unit ("" for a plain number)."""
+
+    about: str
+    unit: str = ""
+
+
+METRICS: dict[str, Metric] = {
+    "loss": Metric("what the optimizer minimises in this step: the sum of all loss terms"),
+    "loss/policy": Metric("the policy-gradient term of the loss"),
+    "loss/kl": Metric("the penalty for leaving the reference policy, already multiplied by its coefficient"),
+    "loss/positive": Metric("the term that imitates correct trajectories"),
+    "loss/negative": Metric("the term that avoids wrong trajectories, already multiplied by its coefficient"),
+    "loss/lesson": Metric("the term that imitates lessons beside the objective, already multiplied by its coefficient"),
+    "logprob/chosen": Metric("mean log-prob of chosen (correct) responses; it should not fall far", "nats"),
+    "logprob/rejected": Metric("mean log-prob of rejected (wrong) responses", "nats"),
+    "logprob/margin": Metric("chosen minus rejected log-prob", "nats"),
+    "preference/accuracy": Metric("pairs whose chosen response scores above the rejected one", "fraction"),
+    "preference/margin": Metric("chosen minus rejected implicit reward"),
+    "policy/entropy": Metric("mean entropy of the next-token distribution; near 0 the policy no longer explores", "nats"),
+    "policy/ratio": Metric("mean probability ratio of the policy to the one that the update started from; 1 on its first pass"),
+    "policy/clip_fraction": Metric("tokens whose ratio was clipped, so that they gave no gradient", "fraction"),
+    "policy/clip_low_fraction": Metric("tokens clipped at the lower bound", "fraction"),
+    "policy/clip_high_fraction": Metric("tokens clipped at the upper bound", "fraction"),
+    "policy/kl_reference": Metric("divergence of the policy from the reference for each token (k3 estimator)", "nats"),
+    "policy/mismatch_kl": Metric("divergence of learner and engine on the sampled tokens; grows when weights are stale", "nats"),
+    "policy/mismatch_max": Metric("largest difference of learner and engine in the log-prob of a sampled token", "nats"),
+    "policy/effective_sample_fraction": Metric("effective sample size of the importance weights, of all samples", "fraction"),
+    "gradient/norm": Metric("global L2 norm of the gradient before clipping"),
+    "update/norm": Metric("global L2 norm of the change that the step made to the weights"),
+    "learner/learning_rate": Metric("learning rate of this step"),
+    "learner/micro_batches": Metric("micro-batches that the step was split into", "count"),
+    "learner/padding_fraction": Metric("padding among all token positions that the learner computed", "fraction"),
+    "batch/tokens": Metric("tokens that carry loss in this step", "tokens"),
+    "batch/sequences": Metric("trajectories that carry loss in this step", "count"),
+    "batch/units": Metric("pairs, or trajectories that stand alone, in this step", "count"),
+    "reward/mean": Metric("mean reward of the scored trajectories"),
+    "reward/std": Metric("standard deviation of the reward over the scored trajectories"),
+    "reward/accuracy": Metric("trajectories whose answer the verifier found correct, among those it could judge", "fraction"),
+    "reward/<part>": Metric("mean of this part of the reward before weighting"),
+    "group/count": Metric("groups that the step started from", "count"),
+    "group/zero_variance_fraction": Metric("groups whose trajectories all have the same reward", "fraction"),
+    "group/uninformative": Metric("groups from which the algorithm took nothing", "count"),
+    "group/left_out": Metric("groups of the data set left out so far because an attempt was too long", "count"),
+    "source/epoch": Metric("passes over the data set so far"),
+    "rollout/response_tokens": Metric("mean length of a response", "tokens"),
+    "rollout/truncated_fraction": Metric("responses that were cut at the length limit", "fraction"),
+    "rollout/unverifiable": Metric("trajectories whose answer the verifier could not judge; they carry no credit", "count"),
+    "rollout/refills": Metric("further rounds of sampling to replace uninformative groups", "count"),
+    "rollout/generated_tokens": Metric("tokens that the engine sampled for this step", "tokens"),
+    "weights/version": Metric("version of the weights after this step", "count"),
+    "time/source": Metric("spent on getting the step's groups, by sampling or by reading", "seconds"),
+    "time/generate": Metric("spent sampling", "seconds"),
+    "time/score": Metric("spent on rewards", "seconds"),
+    "time/train": Metric("spent on forward, backward and the optimizer", "seconds"),
+    "time/publish": Metric("spent on bringing the new weights to the engines", "seconds"),
+    "time/checkpoint": Metric("spent on saving", "seconds"),
+    "time/step": Metric("the whole step", "seconds"),
+    "evaluation/accuracy": Metric("mean accuracy over problems and samples of the held-out problems", "fraction"),
+    "evaluation/response_tokens": Metric("mean length of a response to a held-out problem", "tokens"),
+    "evaluation/truncated_fraction": Metric("responses to held-out problems that were cut at the length limit", "fraction"),
+    "evaluation/unverifiable": Metric("responses to held-out problems that the verifier could not judge", "count"),
+    "evaluation/low": Metric("lower end of the accuracy's confidence interval", "fraction"),
+    "evaluation/high": Metric("upper end of the accuracy's confidence interval", "fraction"),
+}
+
+
+def explain(path: str) -> Metric | None:
+    """The explanation of a metric path, or None for one that nobody has explained.
+
+    Example:
+        >>> explain("time/score").unit
+        'seconds'
+        >>> explain("reward/length").about
+        'mean of this part of the reward before weighting'
+        >>> explain("reward/length/mean") is None
+        True
+    """
+    if path in METRICS:
+        return METRICS[path]
+    return next((metric for pattern, metric in METRICS.items() if re.fullmatch(_as_regex(pattern), path)), None)
+
+
+def metrics_table() -> str:
+    """Every metric as a markdown table."""
+    rows = [f"| `{path}` | {metric.unit or '-'} | {metric.about} |" for path, metric in METRICS.items()]
+    return "\n".join(["| metric | unit | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _as_regex(pattern: str) -> str:
+    return "".join("[^/<>]+" if part.startswith("<") else re.escape(part) for part in re.split(r"(<[^>]+>)", pattern))

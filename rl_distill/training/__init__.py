@@ -1,0 +1,1 @@
+"""From a recipe to a trained student: sources, stages, the loop, and the run folder that survives interruptions."""

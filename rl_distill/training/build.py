@@ -1,0 +1,133 @@
+"""From a recipe to live objects: the one place where names become things."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rl_distill.algorithms.base import Need
+from rl_distill.errors import InputError
+from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
+from rl_distill.learning.local_learner import LocalLearner
+from rl_distill.learning.scorer import Scorer
+from rl_distill.models.digest import weight_digest
+from rl_distill.models.loading import load_model, max_context
+from rl_distill.models.weights import WeightUpdate
+from rl_distill.recipe import BASE, Recipe
+from rl_distill.rollout.collector import Prompter
+from rl_distill.rollout.engine import Engine
+from rl_distill.rollout.hf_engine import HfEngine
+from rl_distill.training.loop import Parts
+from rl_distill.training.sources import DatasetSource, DatasetSourceConfig, RolloutSource, Source, prompts_for
+from rl_distill.training.stages import Training
+from rl_distill.training.student import SeededModel, build_tokenizer
+from rl_distill.training.tokenized import Tokenized
+from rl_distill.trajectory import Group
+
+
+class Workshop:
+    """Makes what a stage runs on. The engine and the evaluator are made once and serve all stages of a run."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.tokenizer = build_tokenizer(recipe.student)
+        self._student: Any = None  # the newest stage's model: what an engine copies to know the architecture
+        self._engine: HfEngine | None = None
+        self._evaluator: Evaluator | None = None
+
+    def model(self, start: str | None) -> Any:
+        """The student from a folder or the hub, or, for None, with the initial weights of its seed."""
+        if start is not None:
+            return load_model(start)
+        model = self.recipe.student.model
+        assert isinstance(model, SeededModel), "only a seeded student starts from nothing"
+        return model.build(self.tokenizer)
+
+    def parts(self, name: str, training: Training, start: str | None) -> Parts:
+        """Everything the loop needs for one stage."""
+        recipe, algorithm = self.recipe, training.algorithm
+        self._student = model = self.model(start)
+        seed = recipe.student.model.seed if name == BASE and isinstance(recipe.student.model, SeededModel) else recipe.seed
+        source = self._source(name, training, model, seed)
+        steps = self._steps(name, training, source)
+        learner = LocalLearner(
+            model,
+            self.tokenizer,
+            algorithm,
+            training.learner,
+            temperature=training.temperature,
+            total_steps=None if steps is None else steps * training.mini_batches,
+        )
+        return Parts(
+            algorithm=algorithm,
+            source=source,
+            learner=learner,
+            scorer=self._scorer(training, start),
+            mini_batches=training.mini_batches,
+            steps=steps,
+            max_generated_tokens=training.max_generated_tokens,
+        )
+
+    def evaluate(self, update: WeightUpdate) -> tuple[EvaluationResult | None, Sequence[Group]]:
+        """Measure published weights on the recipe's held-out problems; (None, []) if the recipe measures nothing."""
+        settings = self.recipe.evaluation
+        if settings is None:
+            return None, []
+        engine = self._shared_engine()
+        if self._evaluator is None:
+            self._evaluator = Evaluator(settings, self._prompter(self._student), self.recipe.seed)
+        engine.load_weights(update)
+        return self._evaluator.evaluate(engine)
+
+    def evaluate_model(self, path: str) -> tuple[EvaluationResult | None, Sequence[Group]]:
+        """Measure a student that no stage of this run trains: the base as it comes."""
+        self._student = self.model(path)
+        tensors = {name: parameter.detach() for name, parameter in self._student.named_parameters()}
+        return self.evaluate(WeightUpdate(version=0, tensors=tensors, digest=weight_digest(tensors)))
+
+    def _shared_engine(self) -> Engine:
+        """The run's engine, with a copy of the model of its own."""
+        if self._engine is None:
+            self._engine = HfEngine(self._student, self.tokenizer, self.recipe.engine, name=self.recipe.name)
+        return self._engine
+
+    def _source(self, name: str, training: Training, model: Any, seed: int) -> Source:
+        field = f"stages.{name}.source" if name != BASE else "student.model.pretraining.source"
+        settings, algorithm, prompter = training.source, training.algorithm, self._prompter(model)
+
+        def useful(group: Group) -> bool:
+            return bool(algorithm.samples(group))
+
+        if isinstance(settings, DatasetSourceConfig):
+            groups = Tokenized(settings.problems.groups(), prompter, field=field, max_tokens=settings.max_tokens)
+            return DatasetSource(settings, groups, useful, seed, name)
+        max_refills = getattr(algorithm, "max_refills", 0)
+        prompts = prompts_for(settings, prompter, field)
+        return RolloutSource(settings, prompts, self._shared_engine(), useful, max_refills, seed, name)
+
+    def _prompter(self, model: Any) -> Prompter:
+        return Prompter(tokenizer=self.tokenizer, format=self.recipe.student.prompt, max_context=max_context(model))
+
+    def _steps(self, name: str, training: Training, source: Source) -> int | None:
+        if training.epochs is None:
+            return training.steps
+        assert isinstance(source, DatasetSource), "epochs are for data sets"
+        count = source.count()
+        if count == 0:
+            raise InputError(
+                f"stages.{name}.source.problems",
+                f"none of its {len(source.groups)} groups has what algorithm {training.algorithm.name!r} learns from",
+                "sft needs a correct attempt, pairs need a correct and a wrong one; check source.max_tokens too",
+            )
+        return math.ceil(count * training.epochs / source.settings.groups_per_step)
+
+    def _scorer(self, training: Training, start: str | None) -> Scorer | None:
+        if not training.algorithm.needs & {Need.REFERENCE_LOGPROBS, Need.REFERENCE_CREDIT}:
+            return None
+        learner = training.learner
+        return Scorer(
+            self.model(self.recipe.reference or start),
+            pad_id=self.tokenizer.pad_token_id,
+            temperature=training.temperature,
+            max_tokens=learner.micro_batch_tokens,
+            chunk_tokens=learner.logprob_chunk_tokens,
+        )

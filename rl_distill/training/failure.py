@@ -1,0 +1,45 @@
+"""What a user reads when a run has failed: what failed first, what is saved, how to go on."""
+
+import shlex
+import sys
+import traceback
+from pathlib import Path
+
+from rl_distill.learning.checkpoint import damage, read_state
+from rl_distill.training.interruption import Interrupted
+
+
+def failure_report(error: BaseException, run_dir: Path, command: list[str]) -> str:
+    """One page. The traceback goes to `failure.log` in the run folder, as far as that can be written."""
+    lines = [f"{'stopped' if isinstance(error, Interrupted) else 'failed'}: {_what(error)}"]
+    if not isinstance(error, Interrupted):
+        lines.append(_where(error, run_dir))
+    lines.append(f"saved:   {_saved(run_dir)}")
+    lines.append(f"continue with: {shlex.join(command)}")
+    return "\n".join(lines)
+
+
+def _what(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return text if type(error).__module__.startswith("rl_distill") else f"{type(error).__name__}: {text}"
+
+
+def _where(error: BaseException, run_dir: Path) -> str:
+    text = "".join(traceback.format_exception(error))
+    log = run_dir / "failure.log"
+    try:
+        log.write_text(text)
+    except OSError as problem:
+        print(text, file=sys.stderr)
+        return f"details: above ({log} cannot be written: {problem.strerror})"
+    return f"details: {log}"
+
+
+def _saved(run_dir: Path) -> str:
+    finished = sorted(path.name for path in (run_dir / "stages").glob("[a-z]*") if path.is_dir())
+    done = f"finished stages {', '.join(finished)}; " if finished else ""
+    checkpoints = [path for path in run_dir.glob("checkpoints/*/step-*") if path.parent.name not in finished and damage(path) is None]
+    if not checkpoints:
+        return f"{done}no step of an unfinished stage"
+    newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
+    return f"{done}stage {newest.parent.name!r} up to step {read_state(newest)['step']} in {newest}"

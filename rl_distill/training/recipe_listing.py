@@ -1,0 +1,79 @@
+"""What `rl-distill recipes` prints: the recipes there are, and every key of one with its value, default, unit and source."""
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rl_distill.config import keys, read_yaml
+from rl_distill.errors import InputError
+from rl_distill.recipe import Recipe, load_recipe
+
+
+def recipe_folder() -> Path:
+    """`experiments/` of the current folder, else the one beside the package in a checkout."""
+    here = Path("experiments")
+    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "experiments"
+
+
+def recipe_lines() -> Iterator[str]:
+    """One line for each recipe: its path and the first line of its header comment."""
+    folder = recipe_folder()
+    for path in sorted(folder.rglob("*.yaml")):
+        header = path.read_text(encoding="utf-8").splitlines()[:1]
+        yield f"{path!s:<44} {header[0].removeprefix('#').strip() if header else ''}"
+    yield ""
+    yield "`rl-distill recipes NAME` lists every key of a recipe; `rl-distill recipes --schema` prints their JSON schema."
+
+
+def key_lines(name: str) -> Iterator[str]:
+    """Every key that a recipe could have, with what this one gives it."""
+    path = find_recipe(name)
+    load_recipe(path)
+    tree = read_yaml(path)
+    yield f"{path}: every key, with its default and what this recipe sets (a choice by name stands as key[name])"
+    for entry in keys(Recipe):
+        given = _given(tree, entry["key"])
+        unit = f" {entry['unit']}" if entry["unit"] else ""
+        source = f" [{entry['source']}]" if entry["source"] else ""
+        values = f"default {entry['default']}{unit}" + "".join(f"; {where} = {value}" for where, value in given)
+        yield f"\n{entry['key']}  ({entry['type']})  {values}"
+        yield textwrap.indent(textwrap.fill(f"{entry['about']}{source}", 110), "    ")
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by path, or by its name below `experiments/` with or without `.yaml`.
+
+    Raises:
+        InputError: there is none, or several have that name.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    folder = recipe_folder()
+    stem = name.removesuffix(".yaml")
+    found = [path for path in folder.rglob("*.yaml") if str(path.relative_to(folder).with_suffix("")).endswith(stem)]
+    exact = [path for path in found if stem in (path.stem, str(path.relative_to(folder).with_suffix("")))]
+    if len(exact) != 1:
+        problem = f"{name!r} names {len(exact)} recipes below {folder}" + "".join(f" {path}" for path in exact)
+        raise InputError("recipe", problem, "`rl-distill recipes` lists them; give its path")
+    return exact[0]
+
+
+def _given(tree: Any, key: str) -> list[tuple[str, str]]:
+    """What a recipe sets at a key such as `stages.source[rollout].group_size`: (path, value) of each place."""
+    places: list[tuple[str, Any]] = [("", tree)]
+    for part in key.split("."):
+        name, _, tag = part.partition("[")
+        tag = tag.removesuffix("]")
+        found: list[tuple[str, Any]] = []
+        for path, node in places:
+            if isinstance(node, dict) and name in node:
+                value = node[name]
+                members = value if isinstance(value, list) else [value]
+                for index, member in enumerate(members):
+                    if tag and not (isinstance(member, dict) and member.get("name") == tag):
+                        continue
+                    label = member.get("name", index) if isinstance(member, dict) else index
+                    found.append((f"{path}.{name}.{label}" if isinstance(value, list) else f"{path}.{name}", member))
+        places = found
+    return [(path.lstrip("."), str(value)) for path, value in places if not isinstance(value, dict)]

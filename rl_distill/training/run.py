@@ -1,0 +1,166 @@
+"""A whole run: the base student, every stage, the summary. Finished stages are not repeated."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rl_distill.config import dump
+from rl_distill.learning.checkpoint import damage, sealed
+from rl_distill.models.loading import save_pretrained
+from rl_distill.recipe import BASE, Recipe
+from rl_distill.tracking import RunIdentity, open_trackers
+from rl_distill.tracking.append_log import AppendLog
+from rl_distill.training.build import Workshop
+from rl_distill.training.interruption import StopRequest, graceful_stop
+from rl_distill.training.loop import Progress
+from rl_distill.training.run_folder import RunFolder
+from rl_distill.training.stage_run import RESULT, Records, StageRun, write_result
+from rl_distill.training.stages import Training
+from rl_distill.training.student import SeededModel, cache_folder
+
+Say = Callable[[str], None]
+
+
+def train(recipe: Recipe, say: Say = print) -> dict[str, Any]:
+    """Run a recipe, or continue its run folder. Returns what `summary.json` holds.
+
+    Raises:
+        InputError: the recipe or the run folder is wrong; nothing was lost.
+        RunError: something failed or the user stopped it; the run folder holds all finished steps.
+    """
+    folder = RunFolder(recipe)
+    try:
+        with graceful_stop() as stop:
+            return _Run(recipe, folder, stop, say).run()
+    finally:
+        folder.close()
+
+
+class _Run:
+    def __init__(self, recipe: Recipe, folder: RunFolder, stop: StopRequest, say: Say) -> None:
+        self.recipe, self.folder, self.stop, self.say = recipe, folder, stop, say
+        self.results: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> dict[str, Any]:
+        self.workshop = Workshop(self.recipe)
+        identity = RunIdentity(
+            folder=self.folder.path, name=self.recipe.name, id=self.folder.run_id(), stages=self._stages(), resolved=dump(self.recipe)
+        )
+        trackers = open_trackers(self.recipe.tracking, identity)
+        ledger = AppendLog(self.folder.path / "ledger.jsonl")
+        trajectories = AppendLog(self.folder.path / "trajectories" / "rollouts.jsonl")
+        self.records = Records(trackers=trackers, ledger=ledger, trajectories=trajectories)
+        try:
+            self._base()
+            for stage in self.recipe.stages:
+                self._stage(stage.name, stage, self.student(self.recipe.start_of(stage)))
+            return self._finish()
+        finally:
+            trackers.close()
+            ledger.close()
+            trajectories.close()
+
+    def student(self, name: str) -> str | None:
+        """Where a finished stage's student lies; for base the model the recipe names, and None where it is built from a seed alone."""
+        model = self.recipe.student.model
+        if name == BASE and isinstance(model, str):
+            return model
+        return str(self.folder.stage(name) / "student")
+
+    def _base(self) -> None:
+        """The student as the run finds it, measured; a seeded one is made once and comes from the cache afterwards."""
+        model = self.recipe.student.model
+        if self._finished(BASE):
+            return
+        if isinstance(model, str):
+            with sealed(self.folder.stage(BASE)) as working:
+                self.results[BASE] = write_result(working, BASE, Progress(), *self.workshop.evaluate_model(model))
+        elif model.pretraining is None:
+            self._untrained_base(model)
+        else:
+            self._pretrained_base(model.pretraining)
+
+    def _untrained_base(self, model: SeededModel) -> None:
+        with sealed(self.folder.stage(BASE)) as working:
+            save_pretrained(model.build(self.workshop.tokenizer), self.workshop.tokenizer, working / "student")
+            evaluation = self.workshop.evaluate_model(str(working / "student"))
+            self.results[BASE] = write_result(working, BASE, Progress(), *evaluation)
+
+    def _pretrained_base(self, pretraining: Training) -> None:
+        cache = cache_folder(self.recipe.student)
+        if cache.is_dir() and (problem := damage(cache)) is not None:
+            self.say(f"the cached base student {cache} is damaged ({problem}); it is made again")
+        if not cache.is_dir() or damage(cache) is not None:
+            self._stage(BASE, pretraining, None)
+            with sealed(cache) as working:
+                shutil.copytree(self.folder.stage(BASE) / "student", working / "student")
+                progress = {name: self.results[BASE][name] for name in Progress().state()}
+                (working / "progress.json").write_text(json.dumps(progress))
+            return
+        self.say(f"base: taken from the cache, {cache}")
+        with sealed(self.folder.stage(BASE)) as working:
+            shutil.copytree(cache / "student", working / "student")
+            evaluation = self.workshop.evaluate_model(str(working / "student"))
+            progress = Progress(**json.loads((cache / "progress.json").read_text()))
+            self.results[BASE] = write_result(working, BASE, progress, *evaluation)
+
+    def _stage(self, name: str, training: Training, start: str | None) -> None:
+        if name != BASE and self._finished(name):
+            return
+        first_step = sum(result["step"] for stage, result in self.results.items() if stage != BASE)
+        run = StageRun(name, training, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
+        self.results[name] = run.run(start, self.say)
+        self.say(_line(name, self.results[name]))
+
+    def _finished(self, name: str) -> bool:
+        folder = self.folder.stage(name)
+        if not folder.is_dir():
+            return False
+        problem = damage(folder)
+        if problem is not None:
+            self.say(f"stage {name} is damaged ({problem}); it is done again from its last checkpoint")
+            shutil.rmtree(folder)
+            return False
+        self.results[name] = json.loads((folder / RESULT).read_text())
+        return True
+
+    def _finish(self) -> dict[str, Any]:
+        last = self.recipe.stages[-1].name
+        with sealed(self.folder.path / "final") as working:
+            shutil.copytree(self.folder.stage(last) / "student", working, dirs_exist_ok=True)
+        summary = {"name": self.recipe.name, "seed": self.recipe.seed, "routes": routes(self.recipe, self.results)}
+        self.folder.write("summary.json", json.dumps(summary, indent=2))
+        self.records.trackers.artifact(self.folder.path / "final", "model", f"{self.recipe.name}-final")
+        return summary
+
+    def _stages(self) -> dict[str, int | None]:
+        """Steps of each stage where the recipe says so, for the progress display."""
+        model = self.recipe.student.model
+        first = {BASE: model.pretraining.steps} if isinstance(model, SeededModel) and model.pretraining else {}
+        return first | {stage.name: stage.steps for stage in self.recipe.stages}
+
+
+def routes(recipe: Recipe, results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The table: every student with its accuracy and what its route from base has cost, all stages on the way added up.
+
+    The row of base holds the cost of making it; the other rows leave that out, since each of them starts from there.
+    """
+    rows = []
+    for name in (BASE, *(stage.name for stage in recipe.stages)):
+        evaluation = results[name]["evaluation"] or {}
+        lineage = recipe.lineage(name) or (name,)
+        rows.append(
+            {
+                "name": name,
+                **{key: evaluation.get(key) for key in ("accuracy", "low", "high")},
+                **{key: sum(results[stage][key] for stage in lineage) for key in ("generated_tokens", "trained_tokens", "seconds")},
+            }
+        )
+    return rows
+
+
+def _line(name: str, result: Mapping[str, Any]) -> str:
+    evaluation = result["evaluation"]
+    measured = f", accuracy {evaluation['accuracy']:.3f} [{evaluation['low']:.3f}, {evaluation['high']:.3f}]" if evaluation else ""
+    return f"{name}: {result['step']} steps in {result['seconds']:.1f} s{measured}"

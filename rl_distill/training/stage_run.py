@@ -1,0 +1,188 @@
+"""One stage of a run from its start, or from its last checkpoint, to its sealed folder."""
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rl_distill.evaluation.evaluator import EvaluationResult, result_to_dict
+from rl_distill.learning.checkpoint import Checkpoints, read_state, sealed
+from rl_distill.records import group_to_dict
+from rl_distill.tracking import Trackers
+from rl_distill.tracking.append_log import AppendLog
+from rl_distill.training.build import Workshop
+from rl_distill.training.interruption import Interrupted, StopRequest
+from rl_distill.training.loop import Parts, Progress, train
+from rl_distill.training.run_folder import RunFolder
+from rl_distill.training.stages import Training
+from rl_distill.trajectory import Group
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """The run's growing files: cut back together when a stage goes on from a checkpoint."""
+
+    trackers: Trackers
+    ledger: AppendLog
+    trajectories: AppendLog
+
+    def positions(self) -> dict[str, int]:
+        return {name: log.position() for name, log in self._logs().items()}
+
+    def truncate(self, positions: Mapping[str, int]) -> None:
+        for name, log in self._logs().items():
+            log.truncate(positions[name])
+
+    def _logs(self) -> dict[str, Any]:
+        return {"metrics": self.trackers.record, "ledger": self.ledger, "trajectories": self.trajectories}
+
+
+class StageRun:
+    """Drives the loop of one stage and keeps its records.
+
+    Args:
+        first_step: steps of the stages before, so that `run/step` counts over the run.
+    """
+
+    def __init__(
+        self, name: str, training: Training, folder: RunFolder, workshop: Workshop, records: Records, stop: StopRequest, *, first_step: int
+    ) -> None:
+        self.name, self.training, self.folder, self.workshop = name, training, folder, workshop
+        self.records, self.stop, self.first_step = records, stop, first_step
+        settings = workshop.recipe.checkpoints
+        self.every_steps = settings.every_steps
+        self.checkpoints = Checkpoints(folder.checkpoints(name), keep_last=settings.keep_last, keep_best=settings.keep_best)
+        self.parts: Parts | None = None
+        self._boundary: dict[str, Any] = {}  # the state at the end of the last whole step
+
+    def run(self, start: str | None, say: Callable[[str], None]) -> dict[str, Any]:
+        """Train, evaluate and seal `stages/NAME`; returns its result.
+
+        Args:
+            start: folder or hub name of the student the stage starts from; None builds the seeded one.
+            say: takes a line for the user.
+        """
+        self.parts = parts = self.workshop.parts(self.name, self.training, start)
+        progress = self._resume(parts, say)
+        self._boundary = self._state(progress)
+        try:
+            progress = train(parts, progress, self._after_step)
+        except BaseException:
+            self._save_boundary()
+            raise
+        self._save()
+        with sealed(self.folder.stage(self.name)) as working:
+            parts.learner.export(working / "student")
+            evaluation, graded = self.workshop.evaluate(parts.learner.publish(progress.step))
+            return write_result(working, self.name, progress, evaluation, graded)
+
+    def _resume(self, parts: Parts, say: Callable[[str], None]) -> Progress:
+        """The state of the newest intact checkpoint, or the beginning. Records are cut back to match."""
+        newest = self.checkpoints.latest(say)
+        if newest is None:
+            start = self.folder.path / "stages" / f".{self.name}.start.json"
+            if start.exists():
+                self.records.truncate(json.loads(start.read_text()))
+            else:
+                start.parent.mkdir(parents=True, exist_ok=True)
+                start.write_text(json.dumps(self.records.positions()))
+            return Progress()
+        state = read_state(newest)
+        parts.learner.load(newest)
+        parts.source.load_state(state["source"])
+        self.records.truncate(state["positions"])
+        progress = Progress(**state["progress"])
+        say(f"{self.name}: continues after step {progress.step} from {newest}")
+        return progress
+
+    def _after_step(self, progress: Progress, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
+        assert self.parts is not None
+        step = progress.step - 1
+        score = None
+        evaluation = self.workshop.recipe.evaluation
+        if evaluation and evaluation.every_steps and progress.step % evaluation.every_steps == 0:
+            result, _ = self.workshop.evaluate(self.parts.learner.publish(progress.step))
+            assert result is not None
+            metrics = {**metrics, **result.metrics()}
+            score = result.accuracy.mean
+        totals = {
+            "run/step": float(self.first_step + step),
+            "run/generated_tokens": float(progress.generated_tokens),
+            "run/trained_tokens": float(progress.trained_tokens),
+        }
+        self._write_records(step, groups)
+        self.records.trackers.log(self.name, step, {**metrics, **totals})
+        self._boundary = self._state(progress)
+        due = progress.step % self.every_steps == 0 or score is not None
+        if due or self.stop.signal_name:
+            self._save(score)
+        if self.stop.signal_name and not self.parts.finished(progress):
+            raise Interrupted(f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved")
+
+    def _write_records(self, step: int, groups: Sequence[Group]) -> None:
+        for group in groups:
+            self.records.ledger.write(
+                {
+                    "stage": self.name,
+                    "step": step,
+                    "problem": group.problem.id,
+                    "attempts": [
+                        {"model": t.model, "seed": t.seed, "status": t.status, "reward": t.reward, "tokens": len(t.token_ids)}
+                        for t in group.trajectories
+                    ],
+                }
+            )
+        every = self.workshop.recipe.tracking.trajectories_every
+        if self.parts and self.parts.source.live and every and step % every == 0:
+            for group in groups:
+                self.records.trajectories.write({"stage": self.name, "step": step, **group_to_dict(group)})
+
+    def _state(self, progress: Progress) -> dict[str, Any]:
+        """Everything beside the learner's own files that the step boundary after `progress` consists of."""
+        assert self.parts is not None
+        return {
+            "progress": progress.state(),
+            "source": self.parts.source.state(),
+            "positions": self.records.positions(),
+            "optimizer_steps": self.parts.learner.steps_done,
+        }
+
+    def _save(self, score: float | None = None) -> None:
+        assert self.parts is not None
+        step = self._boundary["progress"]["step"]
+        if not self.checkpoints.has(step):
+            self.checkpoints.save(step, self._boundary, self.parts.learner.save, score=score)
+
+    def _save_boundary(self) -> None:
+        """A step failed: keep what came before it, unless it had already changed the weights. Never hides the failure itself."""
+        assert self.parts is not None
+        if self.parts.learner.steps_done == self._boundary["optimizer_steps"] > 0:
+            with contextlib.suppress(Exception):
+                self._save()
+
+
+def write_result(
+    folder: Path, name: str, progress: Progress, evaluation: EvaluationResult | None, graded: Sequence[Group]
+) -> dict[str, Any]:
+    """`result.json` and, if the student was evaluated, `evaluation.jsonl` with every answer and its verdict."""
+    result = {"stage": name, **progress.state(), "evaluation": result_to_dict(evaluation) if evaluation else None}
+    (folder / RESULT).write_text(json.dumps(result, indent=1))
+    if graded:
+        with (folder / "evaluation.jsonl").open("w") as file:
+            for group in graded:
+                for attempt in group.trajectories:
+                    line = {
+                        "problem": group.problem.id,
+                        "prompt": group.problem.prompt,
+                        "answer": group.problem.answer,
+                        "response": attempt.response,
+                        "verdict": attempt.status,
+                        "finish_reason": attempt.finish_reason,
+                        "tokens": attempt.num_sampled,
+                    }
+                    file.write(json.dumps(line) + "\n")
+    return result

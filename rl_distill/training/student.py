@@ -1,0 +1,95 @@
+"""The student as a run finds it: a model from a folder or the hub, or a small one built and pretrained here."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import transformers
+
+from rl_distill import __version__
+from rl_distill.config import config, dump, one_of, setting
+from rl_distill.errors import InputError
+from rl_distill.models.loading import Architecture, load_tokenizer
+from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
+from rl_distill.problems import PROBLEM_SETS
+from rl_distill.problems.base import ProblemSet
+from rl_distill.text import PromptFormat
+from rl_distill.training.stages import Training
+
+AnyProblemSet = ProblemSet if TYPE_CHECKING else one_of(PROBLEM_SETS)
+
+
+@config
+class ArithmeticTokenizer:
+    """One token for each number and sign of the embedded micro-world."""
+
+    name: Literal["arithmetic"] = "arithmetic"
+
+    def build(self) -> Any:
+        return arithmetic_tokenizer()
+
+
+@config
+class ByteBpeTokenizer:
+    """Byte-level BPE trained on the problems and attempts of a set."""
+
+    name: Literal["byte_bpe"] = "byte_bpe"
+    vocab_size: int = setting(2048, about="number of tokens, special ones included", ge=300)
+    texts: AnyProblemSet = setting(about="problems and attempts whose text it is trained on")
+
+    def build(self) -> Any:
+        groups = self.texts.groups()
+        turns = (turn.content for group in groups for attempt in group.trajectories for turn in attempt.messages)
+        return byte_bpe_tokenizer((*turns, *(group.problem.prompt for group in groups)), self.vocab_size)
+
+
+TOKENIZERS: dict[str, type] = {"arithmetic": ArithmeticTokenizer, "byte_bpe": ByteBpeTokenizer}
+AnyTokenizer = ArithmeticTokenizer if TYPE_CHECKING else one_of(TOKENIZERS)
+
+
+@config
+class SeededModel(Architecture):
+    """A small model built from a seed; with `pretraining` it is trained once and kept in a cache under the hash of all that made it."""
+
+    tokenizer: AnyTokenizer = setting(about="how text becomes tokens")
+    pretraining: Training | None = setting(None, about="makes the base student from the initial weights; none starts from those")
+
+
+@config
+class Student:
+    """The model that a run teaches."""
+
+    model: str | SeededModel = setting(about="folder or hub name of a causal language model, or the keys of one to build here")
+    prompt: PromptFormat = setting(PromptFormat(), about="how problems are put to it")
+
+
+def build_tokenizer(student: Student) -> Any:
+    return load_tokenizer(student.model) if isinstance(student.model, str) else student.model.tokenizer.build()
+
+
+def cache_folder(student: Student) -> Path:
+    """Where the pretrained student lies or will lie: under a hash of its recipe, its data files and what computes it."""
+    made_by = {"rl_distill": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    recipe = {"student": dump(student), "data": _data_files(dump(student)), **made_by}
+    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
+    root = Path(os.environ.get("RL_DISTILL_CACHE") or Path.home() / ".cache" / "rl_distill")
+    try:
+        (root / "students").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("RL_DISTILL_CACHE", f"{str(root)!r} cannot be written ({error.strerror})", "name a folder you may write to") from None
+    return root / "students" / key
+
+
+def _data_files(tree: Any) -> dict[str, str]:
+    """Digest of every file that a `path` key names, so that changed data makes another student."""
+    if not isinstance(tree, dict):
+        return {}
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if key == "path" and isinstance(value, str) and Path(value).is_file():
+            found[value] = hashlib.sha256(Path(value).read_bytes()).hexdigest()
+        found |= _data_files(value)
+    return found

@@ -1,0 +1,69 @@
+"""Packaging. Exact tested versions stand in constraints.txt; here stand the ranges that the code is written for."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """The version that the package states, read without importing it."""
+    text = (ROOT / "rl_distill" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if not found:
+        raise RuntimeError("rl_distill/__init__.py states no __version__")
+    return found.group(1)
+
+
+CORE = [
+    "torch>=2.6",
+    "transformers>=5.10,<5.20",  # generation and cache interfaces move between minor releases
+    "tokenizers",
+    "safetensors",
+    "datasets",
+    "numpy",
+    "pydantic>=2.7",
+    "omegaconf>=2.4",  # brings its own parser runtime; earlier ones pin one that math-verify cannot share
+    "PyYAML",
+    "math-verify[antlr4_13_2]",
+    "pebble",
+    "rich",
+    "matplotlib",
+]
+TRL = ["trl>=1.0", "peft", "accelerate"]
+WANDB = ["wandb>=0.20"]
+PANDAS = ["pandas"]
+
+setup(
+    name="rl_distill",
+    version=version(),
+    description="Zero-RL, distillation, REDI and probing compared on one small student, in one loop",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["rl_distill", "rl_distill.*"]),
+    install_requires=CORE,
+    extras_require={
+        "cluster": ["ray>=2.40", "deepspeed>=0.18"],
+        "vllm": ["vllm"],
+        "trl": TRL,
+        "wandb": WANDB,
+        "notebooks": [*PANDAS, "jupyterlab", "papermill"],
+        "dev": [
+            *TRL,
+            *WANDB,
+            *PANDAS,
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "pre-commit",
+        ],
+    },
+    entry_points={"console_scripts": ["rl-distill = rl_distill.cli:main"]},
+)

@@ -1,0 +1,116 @@
+"""What is taken for the answer, and which answers are the same by spelling or by number."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rl_distill.rewards.answers import boxed_answer, decimal, normalized, plain
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (r"the answer is \boxed{42}.", "42"),
+        (r"\boxed{1} then \boxed{2}", "2"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+        (r"\boxed {7}", "7"),
+        (r"\boxed{3} and cut off \boxed{\frac{1", "3"),
+        (r"\boxed{\boxed{5}}", "{5}"),
+        (r"x } } \boxed{6}", "6"),
+        (r"\boxed{}", ""),
+        ("the answer is 42", None),
+        (r"\boxed{42", None),
+        ("", None),
+    ],
+)
+def test_last_complete_box_is_the_answer(response: str, answer: str | None) -> None:
+    assert boxed_answer(response) == answer
+
+
+def test_box_after_thinking_is_preferred_and_a_box_while_thinking_is_better_than_none() -> None:
+    assert boxed_answer(r"<think>\boxed{1}</think> so \boxed{2}") == "2"
+    assert boxed_answer(r"<think>\boxed{1}</think> as shown") == "1"
+    assert boxed_answer(r"\boxed{1}</think>\boxed{2}</think> \boxed{3}") == "3"
+
+
+def test_million_braces_are_read_in_one_pass() -> None:
+    assert boxed_answer(r"\boxed{" * 300_000) is None
+    assert boxed_answer(r"\boxed{" + "{" * 500_000 + "}" * 500_001) == "{" * 500_000 + "}" * 500_000
+
+
+@given(st.text(alphabet="\\boxed{}1 <think>/", max_size=60))
+def test_any_text_can_be_searched(response: str) -> None:
+    found = boxed_answer(response)
+    assert found is None or "boxed" in response
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"\dfrac{1}{2}", r"\frac{1}{2}"),
+        (r"\left( 1, 2 \right)", "(1,2)"),
+        (r"\text{Evelyn}", "Evelyn"),
+        ("$x + 1$", "x+1"),
+        ("12.", "12"),
+        (r"\text{4:30 p.m.}", r"4:30 \text{ p.m.}"),
+        (r"10,\!000", "10,000"),
+    ],
+)
+def test_spellings_of_one_answer_are_normalized_alike(one: str, other: str) -> None:
+    assert normalized(one) == normalized(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1 1/2", "11/2"), (r"1\frac{1}{2} 3", r"1\frac{1}{2}3 4"), ("a b", "ab"), ("X", "x"), ("-1", "1"), (r"\pi", "pi"), ("1.5", "15")],
+)
+def test_different_answers_stay_different(one: str, other: str) -> None:
+    assert normalized(one) != normalized(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("42", (Decimal(42), False)),
+        ("-7", (Decimal(-7), False)),
+        ("+7", (Decimal(7), False)),
+        ("007", (Decimal(7), False)),
+        ("5.0", (Decimal(5), False)),
+        (".5", (Decimal("0.5"), False)),
+        ("5.", (Decimal(5), False)),
+        ("1,234,567", (Decimal(1234567), False)),
+        ("1{,}234", (Decimal(1234), False)),
+        (r"10,\! 000", (Decimal(10000), False)),
+        (r"\$18", (Decimal(18), False)),
+        ("-$18.50", (Decimal("-18.5"), False)),
+        (r"50\%", (Decimal(50), True)),
+        ("$42$", (Decimal(42), False)),
+        ("3,14", None),
+        ("1,2", None),
+        ("12,34,567", None),
+        ("1e5", None),
+        ("1/2", None),
+        ("--1", None),
+        (".", None),
+        ("", None),
+        ("\u0661\u0662", None),
+        ("5 apples", None),
+    ],
+)
+def test_only_unmistakable_numbers_are_numbers(text: str, value: tuple[Decimal, bool] | None) -> None:
+    assert decimal(text) == value
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_an_integer_is_itself_with_or_without_thousands_separators(number: int) -> None:
+    assert decimal(str(number)) == decimal(f"{number:,}") == decimal(f"{number}.00") == (Decimal(number), False)
+
+
+def test_gold_answers_are_unwrapped() -> None:
+    assert plain(r" $\frac12$ ") == r"\frac12"
+    assert plain(r"so \boxed{3}") == "3"
+    assert plain("$1 and $2") == "$1 and $2"
+    assert plain("$$4$$") == "4"
