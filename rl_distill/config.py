@@ -72,7 +72,7 @@ def parse(cls: type[T], tree: Mapping[str, Any]) -> T:
     try:
         return TypeAdapter(cls).validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
-        raise _input_error(cls, error.errors()[0]) from None
+        raise _input_error(cls, tree, error.errors()) from None
 
 
 def dump(value: Any) -> Any:
@@ -134,31 +134,81 @@ def _by_name(tree: DictConfig, path: str) -> str:
     return ".".join(parts)
 
 
-def _input_error(cls: type, error: ErrorDetails) -> InputError:
-    location, kind = error["loc"], error["type"]
-    path = _path(cls, location)
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+def _input_error(cls: type, tree: Any, errors: Sequence[ErrorDetails]) -> InputError:
+    """The error to show first: a misspelt key explains a missing one, and a mapping was not meant as a text."""
+    meant = [error for error in errors if not (error["type"] == "string_type" and isinstance(error["input"], Mapping))]
+    error = min(meant or errors, key=lambda error: _ORDER.get(error["type"], 1))
+    location, kind, given = error["loc"], error["type"], error["input"]
+    path = _path(cls, tree, location)
+    if kind in _UNKNOWN:
         known = _fields_at(cls, location[:-1])
         near = get_close_matches(str(location[-1]), known, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return InputError(path, "is not a known key", remedy)
-    if kind in ("missing", "missing_argument"):
+        return InputError(path, "is not a known key", f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}")
+    if kind in _MISSING:
         return InputError(path, "is missing", "add it; `rl-distill recipes NAME` explains every key")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        names = [name.strip(" '") for name in str(error.get("ctx", {}).get("expected_tags", "name")).split(",")]
-        given = str(error.get("ctx", {}).get("tag", ""))
-        near = get_close_matches(given, names, n=1)
-        problem = f"name {given!r} is not known" if given else "has no `name`"
-        return InputError(path, problem, (f"did you mean {near[0]!r}? " if near else "") + f"choose one of {', '.join(names)}")
-    message = error["msg"].removeprefix("Value error, ")
-    given = error["input"]
-    shown = "" if isinstance(given, Mapping) else f" {given!r}"
-    return InputError(path or "recipe", f"value{shown} is refused", message[0].lower() + message[1:])
+        return _unknown_choice(f"{path}.name", error["ctx"]["discriminator"], error["ctx"])
+    if kind == "value_error":
+        return _objection(path, _fields_at(cls, location), given, str(error["ctx"]["error"]))
+    if kind == "literal_error":
+        near = get_close_matches(str(given), str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", "), n=1)
+        return InputError(path, f"is {given!r}", (f"did you mean {near[0]!r}? " if near else "") + f"choose one of {error['ctx']['expected']}")
+    shown = "is a mapping of keys" if isinstance(given, Mapping) else f"is {given!r}"
+    message = error["msg"].removeprefix("Input should be ").removeprefix("a valid ").removeprefix("a ")
+    return InputError(path or "recipe", shown, f"give {_EXPECTED.get(kind) or 'a value that is ' + message}")
 
 
-def _path(cls: type, location: tuple[int | str, ...]) -> str:
-    """The path as it stands in the YAML file: pydantic's union tags and class names are left out."""
-    return ".".join(str(part) for part, _ in _walk(cls, location))
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_ORDER = {**dict.fromkeys(_UNKNOWN, 0), **dict.fromkeys(_MISSING, 2)}
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text (in quotes where YAML would read a number)",
+    "tuple_type": "a list",
+    "dataclass_type": "a mapping of keys",
+}
+
+
+def _unknown_choice(path: str, key: str, context: Mapping[str, Any]) -> InputError:
+    """`key` is pydantic's spelling of the discriminator, quotes included."""
+    names = [name.strip(" '") for name in str(context.get("expected_tags", "")).split(",") if name]
+    given = str(context.get("tag", ""))
+    near = get_close_matches(given, names, n=1)
+    remedy = (f"did you mean {near[0]!r}? " if near else "") + (f"choose one of {', '.join(names)}" if names else "add it")
+    return InputError(path, f"is {given!r}" if given else "is missing", remedy)
+
+
+def _objection(path: str, known: Sequence[str], given: Any, message: str) -> InputError:
+    """What a check of ours objects to, worded `key.path is wrong: remedy` (or with a semicolon); the path may be left out."""
+    first, _, rest = message.partition(" ")
+    if first.rstrip(":").split(".")[0] in known:
+        path, message = f"{path}.{first.rstrip(':')}".lstrip("."), rest
+    separator = "; " if "; " in message else ": "
+    problem, found, remedy = message.rpartition(separator)
+    if not found:
+        problem, remedy = ("is refused" if isinstance(given, Mapping) else f"is {given!r}"), message
+    return InputError(path or "recipe", problem, remedy)
+
+
+def _path(cls: type, tree: Any, location: tuple[int | str, ...]) -> str:
+    """The path as an override would write it: members of a list by their name, and without what pydantic adds for unions."""
+    node, parts = tree, []
+    for part, _ in _walk(cls, location):
+        members = node if isinstance(node, list) else []
+        node = _member(node, part)
+        name = node.get("name") if isinstance(node, Mapping) else None
+        unique = [_member(member, "name") for member in members].count(name) == 1
+        parts.append(str(name) if isinstance(part, int) and isinstance(name, str) and unique else str(part))
+    return ".".join(parts)
+
+
+def _member(node: Any, part: int | str) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(part)
+    return node[part] if isinstance(node, list) and isinstance(part, int) and part < len(node) else None
 
 
 def _fields_at(cls: type, location: tuple[int | str, ...]) -> list[str]:

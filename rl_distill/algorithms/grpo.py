@@ -103,9 +103,9 @@ class Grpo(Algorithm):
         scored = rewarded(group)
         if len(scored) < 2 and self.advantage != "raw":
             return []
-        rewards = [self._reward(trajectory) for trajectory in scored]
-        if not scored or (self.drop_flat_groups and max(rewards) == min(rewards)):
+        if not scored or (self.drop_flat_groups and len({trajectory.reward for trajectory in scored}) == 1):
             return []
+        rewards = [self._reward(trajectory) for trajectory in scored]
         if self.advantage == "group_std":
             credits = standardized(rewards, self.std, self.std_eps)
         else:
@@ -124,7 +124,8 @@ class Grpo(Algorithm):
         return [replace(sample, advantage=value) for sample, value in zip(samples, whitened, strict=True)]
 
     def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:
-        mask, new = batch.loss_mask, policy.logprobs
+        mask = batch.loss_mask
+        new = policy.logprobs.masked_fill(~mask, 0.0)
         behavior = _required(batch.behavior_logprobs, "behavior_logprobs")
         if self.correction == "none":
             old, weight = behavior, None

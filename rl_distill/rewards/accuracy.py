@@ -37,11 +37,15 @@ class Accuracy(Reward):
     """
 
     name: Literal["accuracy"] = "accuracy"
-    correct: float = setting(1.0, about="reward of a correct answer", source="arXiv:2501.12948 (DAPO: 1)", allow_inf_nan=False)
-    wrong: float = setting(0.0, about="reward of a wrong answer", source="arXiv:2501.12948 (DAPO: -1)", allow_inf_nan=False)
+    correct: float = setting(1.0, about="reward of a correct answer", source="arXiv:2501.12948", allow_inf_nan=False)
+    wrong: float = setting(
+        0.0, about="reward of a wrong answer; DAPO (arXiv:2503.14476) gives -1", source="arXiv:2501.12948", allow_inf_nan=False
+    )
     deadline: float = setting(5.0, about="time for one symbolic comparison", unit="seconds", gt=0, le=3600)
     workers: int = setting(2, about="processes that compare symbolically", ge=1)
-    max_answer_chars: int = setting(1000, about="a longer boxed text that is not the gold text is wrong", unit="characters", ge=1)
+    max_answer_chars: int = setting(
+        1000, about="a boxed text longer than this, and than twice the gold, is wrong", unit="characters", ge=1
+    )
 
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         return [self.value(verdict) for verdict in self.verdicts(attempts)]

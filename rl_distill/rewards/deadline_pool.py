@@ -33,7 +33,6 @@ EXTRA_MEMORY_BYTES = 2 << 30  # what one call may allocate on top of the librari
 MAX_STARTS = 3  # of a pool, for one batch of calls
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
     """The processes of a pool.

@@ -100,9 +100,7 @@ class HfEngine:
             if not length:
                 raise ValueError(f"token_ids: the prompt of problem {request.problem_id!r} is empty; give at least one token")
             if length + limit > context:
-                problem = (
-                    f"problem {request.problem_id!r}: {length} prompt tokens + {limit} exceed the model's context of {context}"
-                )
+                problem = f"problem {request.problem_id!r}: {length} prompt tokens + {limit} exceed the context of {context}"
                 shorter = f"set max_tokens to {context - length} or less, or leave the problem out"
                 raise InputError("sampling.max_tokens", problem, shorter if length < context else "leave the problem out")
             if min(request.token_ids) < 0 or max(request.token_ids) >= text_config.vocab_size:
@@ -115,7 +113,10 @@ class HfEngine:
         return tuple(sorted({*self._end_of_turn, *map(self._single_token, sampling.stop_tokens)}))
 
     def _single_token(self, text: str) -> int:
-        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        try:
+            ids = self._tokenizer.encode(text, add_special_tokens=False)
+        except Exception:  # what a word-level tokenizer raises for a word it does not have is of no narrower class
+            ids = []
         if len(ids) == 1 and (ids[0] != self._tokenizer.unk_token_id or text == self._tokenizer.unk_token):
             return int(ids[0])
         raise InputError("sampling.stop_tokens", f"{text!r} is not one token of the student's tokenizer", "give single tokens")

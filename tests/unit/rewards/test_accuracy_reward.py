@@ -1,6 +1,8 @@
 """Three-valued grading: what is right, what is wrong, and what nobody can tell."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -54,8 +56,16 @@ def test_first_step_that_can_tell_decides(gold: str | None, answer: str, expecte
 
 
 def test_stray_number_without_a_box_earns_nothing(attempt: Callable[..., Attempt]) -> None:
-    attempts = [attempt("The answer is 4."), attempt("The answer is 4.", finish_reason="length"), attempt(r"\boxed{4} is", finish_reason="length")]
-    assert [(v.status, v.method) for v in ACCURACY.verdicts(attempts)] == [("wrong", "no_boxed"), ("wrong", "truncated"), ("correct", "exact")]
+    attempts = [
+        attempt("The answer is 4."),
+        attempt("The answer is 4.", finish_reason="length"),
+        attempt(r"\boxed{4} is", finish_reason="length"),
+    ]
+    assert [(v.status, v.method) for v in ACCURACY.verdicts(attempts)] == [
+        ("wrong", "no_boxed"),
+        ("wrong", "truncated"),
+        ("correct", "exact"),
+    ]
 
 
 def test_unverifiable_attempts_have_no_reward(attempt: Callable[..., Attempt]) -> None:
@@ -81,7 +91,7 @@ def test_queue_with_hanging_answers_is_graded_to_its_end() -> None:
     pairs = [("0", rf"\boxed{{\sqrt{{{number}}}}}") for number in range(198)]
     pairs[50:50] = [("9", rf"\boxed{{{HANGING}}}")]
     pairs[150:150] = [("9", rf"\boxed{{1+{HANGING}}}")]
-    found = Counter(v.status for v in Accuracy(deadline=10).grade(pairs))
+    found = Counter(v.status for v in Accuracy(deadline=6).grade(pairs))
     assert found == {"correct": 1, "wrong": 197, "unverifiable": 2}
 
 
@@ -95,7 +105,9 @@ def test_long_gold_answer_can_be_matched() -> None:
     assert verdict(gold, gold) == ("correct", "exact")
 
 
-@pytest.mark.parametrize("answer", ["{" * 400 + "1" + "}" * 400, r"\sqrt" * 190, "(" * 450 + "1" + ")" * 450, r"\frac{1}{" * 90 + "1" + "}" * 90])
+@pytest.mark.parametrize(
+    "answer", ["{" * 400 + "1" + "}" * 400, r"\sqrt" * 190, "(" * 450 + "1" + ")" * 450, r"\frac{1}{" * 90 + "1" + "}" * 90]
+)
 def test_deeply_nested_answer_never_breaks_the_grader(answer: str) -> None:
     assert verdict("1", answer, Accuracy(deadline=2))[0] in ("correct", "wrong", "unverifiable")
     assert verdict("6", r"\sqrt{36}") == ("correct", "math_verify")
@@ -139,16 +151,15 @@ def test_empty_batch_is_graded() -> None:
     assert ACCURACY.grade([]) == []
 
 
-def test_worker_processes_end_with_the_program(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
+def test_worker_processes_end_with_the_program() -> None:
     program = (
         "import multiprocessing as m\nfrom rl_distill.rewards import Accuracy\n"
         r"Accuracy().grade([('1/2', r'\boxed{0.5}')])" + "\nprint(*[p.pid for p in m.active_children()])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment, check=True
+    )
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2
     for pid in pids:

@@ -65,7 +65,15 @@ def test_spellings_of_one_answer_are_normalized_alike(one: str, other: str) -> N
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1 1/2", "11/2"), (r"1\frac{1}{2} 3", r"1\frac{1}{2}3 4"), ("a b", "ab"), ("X", "x"), ("-1", "1"), (r"\pi", "pi"), ("1.5", "15")],
+    [
+        ("1 1/2", "11/2"),
+        (r"1\frac{1}{2} 3", r"1\frac{1}{2}3 4"),
+        ("a b", "ab"),
+        ("X", "x"),
+        ("-1", "1"),
+        (r"\pi", "pi"),
+        ("1.5", "15"),
+    ],
 )
 def test_different_answers_stay_different(one: str, other: str) -> None:
     assert normalized(one) != normalized(other)

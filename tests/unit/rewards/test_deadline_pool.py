@@ -34,7 +34,9 @@ def python(*arguments: str, stdin: str | None = None) -> subprocess.CompletedPro
 
 
 def test_values_come_back_in_order() -> None:
-    assert run_all(pow, [(number, 2) for number in range(50)], deadline=30, workers=TWO) == [Outcome(value=n * n) for n in range(50)]
+    assert run_all(pow, [(number, 2) for number in range(50)], deadline=30, workers=TWO) == [
+        Outcome(value=n * n) for n in range(50)
+    ]
 
 
 def test_hanging_call_times_out_its_process_is_gone_and_the_next_calls_are_served() -> None:

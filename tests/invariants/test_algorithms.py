@@ -1,0 +1,286 @@
+"""What must hold for every entry of the algorithms table, on a real (tiny, float64) model and ragged attempts."""
+
+import pickle
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from rl_distill.algorithms import ALGORITHMS
+from rl_distill.algorithms.base import Need
+from rl_distill.batch import PolicyOutput, collate, source_names, totals
+from rl_distill.config import dump, parse
+from rl_distill.learning.micro_steps import accumulate, split
+from rl_distill.models.logprobs import policy_output
+from rl_distill.trajectory import Group, Problem, Score, Trajectory, Verdict
+
+VOCABULARY = 23
+SEEDS = torch.Generator().manual_seed(0)
+
+
+def draw(low: int, high: int, count: int) -> tuple[int, ...]:
+    return tuple(torch.randint(low, high, (count,), generator=SEEDS).tolist())
+
+
+def attempt(problem: str, prompt: tuple[int, ...], length: int, correct: bool | None, reward: float | None) -> Trajectory:
+    """One response of `length` tokens with columns from a sampler, a reference and an earlier self that differ from the policy."""
+    count = len(prompt) + length
+    columns = {
+        name: tuple((-2 * torch.rand(count, generator=SEEDS, dtype=torch.float64)).tolist())
+        for name in ("behavior_logprobs", "reference_logprobs", "proximal_logprobs")
+    }
+    status = "unverifiable" if correct is None else "correct" if correct else "wrong"
+    return Trajectory(
+        problem_id=problem,
+        messages=(),
+        token_ids=prompt + draw(1, VOCABULARY, length),
+        sampled=(False,) * len(prompt) + (True,) * length,
+        model="m",
+        origin="policy",
+        finish_reason="length" if length == 8 else "stop",
+        score=Score(value=reward, verdict=Verdict(status=status, method="test")),
+        **columns,
+    )
+
+
+def make_groups() -> list[Group]:
+    groups = []
+    for index, lengths in enumerate([(3, 5, 2, 4), (1, 7, 3, 2), (8, 2, 6, 5), (4, 4, 1, 3)]):
+        name = f"p{index}"
+        prompt = draw(1, VOCABULARY, 2 + index)
+        rewards = [(True, 1.0), (False, 0.1), (None, None), (False, -0.3 - index)]
+        groups.append(
+            Group(
+                problem=Problem(id=name, prompt="", answer="1", source="test"),
+                trajectories=tuple(attempt(name, prompt, length, *reward) for length, reward in zip(lengths, rewards, strict=True)),
+            )
+        )
+    return groups
+
+
+GROUPS = make_groups()
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    settings = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+    )
+    return Qwen2ForCausalLM(settings).double().eval()
+
+
+def step(model, algorithm, samples, max_tokens: int):
+    """Metrics and the gradient of every parameter after one whole step."""
+    model.zero_grad(set_to_none=True)
+
+    def forward(batch):
+        return policy_output(model, batch.token_ids, batch.attention_mask, batch.loss_mask | batch.lesson_mask, chunk_tokens=5)
+
+    metrics = accumulate(
+        algorithm, samples, forward, pad_id=0, max_tokens=max_tokens, device=torch.device("cpu"), dtype=torch.float64
+    )
+    return metrics, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def samples_of(algorithm, source: str = ""):
+    samples = [replace(sample, source=source) for group in GROUPS for sample in algorithm.samples(group)]
+    assert samples
+    return algorithm.finish(samples)
+
+
+ALL = pytest.mark.parametrize("name", ALGORITHMS)
+
+
+@ALL
+@pytest.mark.parametrize("max_tokens", [1, 20, 40])
+def test_micro_batches_add_up_to_the_step(model, name, max_tokens):
+    algorithm = ALGORITHMS[name]()
+    samples = samples_of(algorithm)
+    whole_metrics, whole = step(model, algorithm, samples, 10_000)
+    metrics, parts = step(model, algorithm, samples, max_tokens)
+    assert metrics["learner/micro_batches"] > whole_metrics["learner/micro_batches"] == 1
+    for key in whole:
+        torch.testing.assert_close(parts[key], whole[key], atol=1e-10, rtol=0)
+    for path in whole_metrics.keys() - {"learner/micro_batches", "learner/padding_fraction"}:
+        assert metrics[path] == pytest.approx(whole_metrics[path], abs=1e-10), path
+
+
+@ALL
+def test_order_of_samples_does_not_matter(model, name):
+    algorithm = ALGORITHMS[name]()
+    samples = samples_of(algorithm)
+    _, one = step(model, algorithm, samples, 60)
+    _, other = step(model, algorithm, samples[::-1], 60)
+    for key in one:
+        torch.testing.assert_close(one[key], other[key], atol=1e-10, rtol=0)
+
+
+@ALL
+def test_gradient_reaches_sampled_tokens_and_nothing_else(name):
+    algorithm = ALGORITHMS[name]()
+    samples = samples_of(algorithm)
+    sources = source_names(samples)
+    batch = collate(samples, pad_id=0, sources=sources, dtype=torch.float64)
+    logprobs = -torch.rand(batch.token_ids.shape, generator=SEEDS, dtype=torch.float64)
+    logprobs[~batch.loss_mask] = float("nan")  # whatever stands outside the mask must never be looked at
+    logprobs.requires_grad_()
+    out = algorithm.loss(PolicyOutput(logprobs), batch, totals(samples, sources, torch.float64))
+    (gradient,) = torch.autograd.grad(out.loss, logprobs)
+    assert torch.isfinite(out.loss)
+    assert all(torch.isfinite(value) for value in out.metrics.values())
+    assert gradient[batch.loss_mask].abs().sum() > 0
+    assert not gradient[~batch.loss_mask].nan_to_num(1.0).any()
+
+
+@ALL
+def test_a_source_is_normalised_on_its_own_totals(model, name):
+    """Two copies of the data as two sources give twice the gradient of one: neither dilutes the other."""
+    algorithm = ALGORITHMS[name]()
+    one = samples_of(algorithm, "a")
+    renamed = [replace(sample, source="b", unit=f"b{sample.unit}" if sample.unit else "") for sample in one]
+    _, single = step(model, algorithm, one, 10_000)
+    _, double = step(model, algorithm, [*one, *renamed], 10_000)
+    for key in single:
+        torch.testing.assert_close(double[key], 2 * single[key], atol=1e-10, rtol=0)
+
+
+@ALL
+def test_an_unverifiable_attempt_changes_nobodys_credit(name):
+    algorithm = ALGORITHMS[name]()
+    for group in GROUPS:
+        known = replace(group, trajectories=tuple(t for t in group.trajectories if t.status != "unverifiable"))
+        assert algorithm.samples(group) == algorithm.samples(known)
+
+
+@ALL
+def test_values_pickle_compare_and_survive_yaml(name):
+    algorithm = ALGORITHMS[name]()
+    assert pickle.loads(pickle.dumps(algorithm)) == algorithm
+    assert parse(ALGORITHMS[name], dump(algorithm)) == algorithm
+    assert algorithm.name == name
+
+
+@ALL
+def test_needs_are_what_the_loss_touches(name):
+    """A column that `needs` does not name can be absent; one that it names cannot."""
+    algorithm = ALGORITHMS[name]()
+    columns = {
+        Need.BEHAVIOR_LOGPROBS: "behavior_logprobs",
+        Need.REFERENCE_LOGPROBS: "reference_logprobs",
+        Need.REFERENCE_CREDIT: "reference_logprobs",
+    }
+    named = {columns[need] for need in algorithm.needs if need in columns}
+
+    def run(absent: set[str]) -> None:
+        groups = [
+            replace(group, trajectories=tuple(replace(t, **dict.fromkeys(absent)) for t in group.trajectories)) for group in GROUPS
+        ]
+        samples = [sample for group in groups for sample in algorithm.samples(group)]
+        batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
+        algorithm.loss(PolicyOutput(torch.zeros(batch.token_ids.shape).double() - 1), batch, totals(samples, ("",), torch.float64))
+
+    run({"behavior_logprobs", "reference_logprobs", "proximal_logprobs"} - named)
+    for column in named:
+        with pytest.raises(ValueError, match="log-probs|logprobs"):
+            run({column})
+
+
+# What a key must be set beside, to be read at all.
+BESIDE = {
+    "dual_clip": {},
+    "log_clip": {"surrogate": "gmpo"},
+    "tau_positive": {"surrogate": "sapo"},
+    "tau_negative": {"surrogate": "sapo"},
+    "std": {"advantage": "group_std"},
+    "std_eps": {"advantage": "group_std"},
+    "correction_cap": {"correction": "token_tis"},
+    "correction_floor": {"correction": "token_mask", "correction_cap": 4.0},
+    "max_refills": {"drop_flat_groups": True},
+    "kl_estimator": {"kl_coef": 0.1, "kl_place": "loss", "kl_estimator": "k2"},
+    "kl_place": {"kl_coef": 0.1, "kl_estimator": "k3", "max_refills": 0},
+    "clip_low": {"surrogate": "clip"},
+    "clip_high": {"surrogate": "clip"},
+    "ratio": {"surrogate": "clip"},
+    "gamma": {},
+}
+OTHER = {
+    "dual_clip": 1.01,
+    "ratio_cap": 1.01,
+    "constant_tokens": 7,
+    "max_refills": 3,
+    "kl_estimator": "k3",
+    "correction": "token_tis",
+    "surrogate": "reinforce",
+    "traces": "all",
+    "correction_cap": 1.1,
+    "correction_floor": 0.99,
+}
+CHOICES = {
+    "advantage": "raw",
+    "std": "population",
+    "whitening": "token",
+    "ratio": "sequence_mean",
+    "kl_place": "reward",
+}
+
+
+def cases():
+    for name, cls in ALGORITHMS.items():
+        for field in fields(cls):
+            if field.name != "name":
+                yield name, field.name
+
+
+def other_value(value, key):
+    if key == "aggregation":
+        return "token_mean" if value == "sequence_sum" else "sequence_sum"
+    if key in OTHER and OTHER[key] != value:
+        return OTHER[key]
+    if key in CHOICES:
+        return CHOICES[key] if CHOICES[key] != value else {"sequence_mean": "token", "reward": "loss"}[value]
+    if isinstance(value, bool):
+        return not value
+    return 0.3 * value + 0.06
+
+
+@pytest.mark.parametrize(("name", "key"), list(cases()))
+def test_no_key_without_effect(name, key):
+    """Setting a key changes the credit, the loss, the gradient or how often rollouts are refilled, or it is refused."""
+
+    def outcome(algorithm):
+        flat = replace(GROUPS[0], trajectories=tuple(replace(t, score=Score(value=1.0, verdict=None)) for t in GROUPS[0].trajectories))
+        samples = algorithm.finish([sample for group in [*GROUPS, flat] for sample in algorithm.samples(group)])
+        batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
+        logprobs = (-2 * torch.rand(batch.token_ids.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).requires_grad_()
+        out = algorithm.loss(PolicyOutput(logprobs), batch, totals(samples, ("",), torch.float64))
+        (gradient,) = torch.autograd.grad(out.loss, logprobs)
+        credit = [(sample.advantage, sample.label, sample.trajectory) for sample in samples]
+        return credit, out.loss.item(), gradient.sum().item(), getattr(algorithm, "max_refills", 0)
+
+    beside = {other: value for other, value in BESIDE.get(key, {}).items() if other != key or key == "kl_estimator"}
+    base = ALGORITHMS[name](**beside)
+    try:
+        changed = replace(base, **{key: other_value(getattr(base, key), key)})
+    except ValidationError as refusal:
+        assert key in str(refusal)
+        return
+    assert outcome(base) != outcome(changed)
+
+
+def test_split_keeps_units_whole_and_loses_nothing():
+    algorithm = ALGORITHMS["redi"]()
+    samples = samples_of(algorithm)
+    parts = list(split(samples, 1))
+    assert sorted(id(sample) for part in parts for sample in part) == sorted(map(id, samples))
+    for part in parts:
+        assert len(part) == 2 and len({sample.unit for sample in part}) == 1
