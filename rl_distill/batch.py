@@ -1,7 +1,7 @@
-"""Samples as tensors. Index t of every [B, T] field is about token t; the next-token shift happens once, in `models/logprobs.py`."""
+"""Samples as tensors. Index t of every [B, T] field is about token t; the shift happens once, in `models/logprobs.py`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -43,8 +43,7 @@ class Batch:
     proximal_logprobs: Tensor | None  # [B, T]
 
     def to(self, device: torch.device) -> "Batch":
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: value if value is None else value.to(device) for name, value in values.items()})
+        return replace(self, **{name: value.to(device) for name in self.__slots__ if (value := getattr(self, name)) is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,9 @@ def collate(samples: Sequence[Sample], *, pad_id: int, sources: Sequence[str], d
     """Right-pad samples to the longest of them."""
     width = max(len(sample.trajectory.token_ids) for sample in samples)
 
-    def rows(values: list[Sequence[float] | Sequence[bool] | Sequence[int]], fill: float | bool | int, kind: torch.dtype) -> Tensor:
+    def rows(
+        values: list[Sequence[float] | Sequence[bool] | Sequence[int]], fill: float | bool | int, kind: torch.dtype
+    ) -> Tensor:
         out = torch.full((len(values), width), fill, dtype=kind)
         for row, items in zip(out, values, strict=True):
             row[: len(items)] = torch.tensor(items, dtype=kind)
@@ -99,7 +100,9 @@ def collate(samples: Sequence[Sample], *, pad_id: int, sources: Sequence[str], d
             return None
         missing = [sample.trajectory.problem_id for sample, value in zip(samples, values, strict=True) if value is None]
         if missing:
-            raise ValueError(f"{name}: missing for problem {missing[0]!r}; a batch has the column for all of its rows or for none")
+            raise ValueError(
+                f"{name}: missing for problem {missing[0]!r}; a batch has the column for all of its rows or for none"
+            )
         return rows(values, 0.0, dtype)
 
     sampled = rows([sample.trajectory.sampled for sample in samples], False, torch.bool)
@@ -112,7 +115,9 @@ def collate(samples: Sequence[Sample], *, pad_id: int, sources: Sequence[str], d
         lesson_mask=sampled & lesson,
         advantages=torch.tensor([sample.advantage for sample in samples], dtype=dtype),
         labels=torch.tensor([sample.label for sample in samples], dtype=dtype),
-        units=torch.tensor([numbers.setdefault(sample.unit or ("row", index), len(numbers)) for index, sample in enumerate(samples)]),
+        units=torch.tensor(
+            [numbers.setdefault(sample.unit or ("row", index), len(numbers)) for index, sample in enumerate(samples)]
+        ),
         sources=torch.tensor([sources.index(sample.source) for sample in samples]),
         behavior_logprobs=column("behavior_logprobs"),
         reference_logprobs=column("reference_logprobs"),

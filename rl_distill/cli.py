@@ -27,13 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rl-distill", description="Zero-RL, distillation, REDI or probes: which way makes a small model reason?")
+    parser = argparse.ArgumentParser(
+        prog="rl-distill", description="Zero-RL, distillation, REDI or probes: which way makes a small model reason?"
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="run the stages of a recipe, or continue its run folder")
     train.add_argument("recipe", type=Path, help="YAML file")
-    train.add_argument("overrides", nargs="*", metavar="key=value", help="for example stages.redi.algorithm.negative_coef=0 run_dir=runs/control")
+    train.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for example stages.redi.algorithm.negative_coef=0 run_dir=runs/control"
+    )
     train.set_defaults(command=_train)
 
     recipes = commands.add_parser("recipes", help="list the recipes, or every key with its default, unit and source")
@@ -43,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="grade rows of {answer, response}")
     verify.add_argument("file", type=Path, help="JSON lines")
-    verify.add_argument("-o", "--output", type=Path, help="where the graded rows go; none is FILE with .verified before its ending")
+    verify.add_argument(
+        "-o", "--output", type=Path, help="where the graded rows go; none is FILE with .verified before its ending"
+    )
     verify.add_argument("--deadline", type=float, default=None, help="seconds for each answer")
     verify.set_defaults(command=_verify)
     return parser
@@ -69,7 +75,10 @@ def _train(parsed: argparse.Namespace) -> int:
     table = markdown(HEADER, route_rows(summary["routes"]))
     (recipe.folder / "table.md").write_text(table + "\n")
     plot_run(summary["routes"], read_metrics(recipe.folder / "metrics.jsonl"), recipe.folder / "curves.png")
-    print(f"\n{table}\n\ntable: {recipe.folder / 'table.md'}   figure: {recipe.folder / 'curves.png'}   student: {recipe.folder / 'final'}")
+    print(
+        f"\n{table}\n\ntable: {recipe.folder / 'table.md'}   figure: {recipe.folder / 'curves.png'}   "
+        f"student: {recipe.folder / 'final'}"
+    )
     return 0
 
 
@@ -88,11 +97,9 @@ def _recipes(parsed: argparse.Namespace) -> int:
 
 
 def _verify(parsed: argparse.Namespace) -> int:
-    from rl_distill.rewards.accuracy import Accuracy
-    from rl_distill.rewards.verify import verify_file
+    from rl_distill.evaluation.verify import verify_file
 
     output = parsed.output or parsed.file.with_suffix(f".verified{parsed.file.suffix}")
-    accuracy = Accuracy() if parsed.deadline is None else Accuracy(deadline=parsed.deadline)
-    counts = verify_file(parsed.file, output, accuracy)
+    counts = verify_file(parsed.file, output, deadline=parsed.deadline)
     print("  ".join(f"{status} {count}" for status, count in counts.items()) + f"   written to {output}")
     return 0

@@ -34,16 +34,17 @@ def setting(default: Any = ..., *, about: str, unit: str = "", source: str = "",
     return Field(default, description=about, json_schema_extra=extra or None, **limits)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def config(cls: type[T]) -> type[T]:
     """Class decorator: a frozen, keyword-only pydantic dataclass that refuses unknown keys."""
-    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)  # type: ignore[return-value]
+    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)  # type: ignore[return-value]
 
 
 def one_of(table: Mapping[str, type]) -> Any:
     """The type of a key whose `name` picks a class from a table."""
     classes = tuple(table.values())
-    return Annotated[Union[classes], Field(discriminator="name")] if len(classes) > 1 else classes[0]
+    union = Union[classes]  # noqa: UP007 - the members are known at run time only
+    return Annotated[union, Field(discriminator="name")] if len(classes) > 1 else classes[0]
 
 
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def json_schema(cls: type) -> dict[str, Any]:
 
 
 def keys(cls: type, prefix: str = "") -> Iterator[dict[str, str]]:
-    """Every key below a configuration class: `key`, `type`, `default`, `unit`, `about`, `source`; choices appear as `key[name]`."""
+    """Every key below a class: `key`, `type`, `default`, `unit`, `about`, `source`; choices appear as `key[name]`."""
     for field in fields(cls):  # type: ignore[arg-type]
         info = cls.__pydantic_fields__[field.name]  # type: ignore[attr-defined]
         extra = info.json_schema_extra or {}
@@ -113,7 +114,9 @@ def _apply(tree: DictConfig, override: str) -> None:
         value = OmegaConf.from_dotlist([f"value={text}"]).get("value")
         OmegaConf.update(tree, _by_name(tree, path), value, merge=False, force_add=True)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, IndexError) as error:
-        raise InputError(path, f"cannot be set to {text!r} ({_one_line(error)})", "check the path with `rl-distill recipes NAME`") from None
+        raise InputError(
+            path, f"cannot be set to {text!r} ({_one_line(error)})", "check the path with `rl-distill recipes NAME`"
+        ) from None
 
 
 def _by_name(tree: DictConfig, path: str) -> str:
@@ -127,10 +130,7 @@ def _by_name(tree: DictConfig, path: str) -> str:
                 raise InputError(path, f"no member is named {part!r}", f"choose one of {', '.join(map(str, names))}")
             part = str(names.index(part))
         parts.append(part)
-        if isinstance(node, ListConfig):
-            node = node[int(part)]
-        else:
-            node = node.get(part) if isinstance(node, DictConfig) else None
+        node = node[int(part)] if isinstance(node, ListConfig) else node.get(part) if isinstance(node, DictConfig) else None
     return ".".join(parts)
 
 
@@ -146,21 +146,21 @@ def _input_error(cls: type, tree: Any, errors: Sequence[ErrorDetails]) -> InputE
         return InputError(path, "is not a known key", f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}")
     if kind in _MISSING:
         return InputError(path, "is missing", "add it; `rl-distill recipes NAME` explains every key")
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _unknown_choice(f"{path}.name", error["ctx"]["discriminator"], error["ctx"])
+    if kind == "union_tag_not_found":
+        return InputError(f"{path}.name", "is missing", "add it; it says which kind of thing this is")
+    if kind == "union_tag_invalid":
+        return _unknown_choice(f"{path}.name", error["ctx"]["tag"], error["ctx"]["expected_tags"])
     if kind == "value_error":
         return _objection(path, _fields_at(cls, location), given, str(error["ctx"]["error"]))
     if kind == "literal_error":
-        near = get_close_matches(str(given), str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", "), n=1)
-        return InputError(path, f"is {given!r}", (f"did you mean {near[0]!r}? " if near else "") + f"choose one of {error['ctx']['expected']}")
-    shown = "is a mapping of keys" if isinstance(given, Mapping) else f"is {given!r}"
-    message = error["msg"].removeprefix("Input should be ").removeprefix("a valid ").removeprefix("a ")
-    return InputError(path or "recipe", shown, f"give {_EXPECTED.get(kind) or 'a value that is ' + message}")
+        return _unknown_choice(path, given, str(error["ctx"]["expected"]).replace(" or ", ", "))
+    expected = _EXPECTED.get(kind, "something else").format(**error.get("ctx", {}))
+    return InputError(path or "recipe", f"is {_shown(given)}", f"give {expected}")
 
 
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
-_ORDER = {**dict.fromkeys(_UNKNOWN, 0), **dict.fromkeys(_MISSING, 2)}
+_ORDER = {**dict.fromkeys(_UNKNOWN, 0), **dict.fromkeys(_MISSING, 2), "too_short": 3}
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -169,16 +169,24 @@ _EXPECTED = {
     "string_type": "a text (in quotes where YAML would read a number)",
     "tuple_type": "a list",
     "dataclass_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys, among them `name`",
+    "dict_type": "a mapping of keys, among them `name`",
+    "finite_number": "a finite number",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number not below {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number not above {le}",
+    "too_short": "a list of {min_length} or more",
+    "string_pattern_mismatch": "a text of the form {pattern}",
 }
 
 
-def _unknown_choice(path: str, key: str, context: Mapping[str, Any]) -> InputError:
-    """`key` is pydantic's spelling of the discriminator, quotes included."""
-    names = [name.strip(" '") for name in str(context.get("expected_tags", "")).split(",") if name]
-    given = str(context.get("tag", ""))
-    near = get_close_matches(given, names, n=1)
-    remedy = (f"did you mean {near[0]!r}? " if near else "") + (f"choose one of {', '.join(names)}" if names else "add it")
-    return InputError(path, f"is {given!r}" if given else "is missing", remedy)
+def _unknown_choice(path: str, given: Any, expected: str) -> InputError:
+    """`expected` is pydantic's list of the choices, in quotes."""
+    names = [name.strip(" '") for name in expected.split(",")]
+    near = get_close_matches(str(given), names, n=1)
+    remedy = f"choose one of {', '.join(names)}"
+    return InputError(path, f"is {_shown(given)}", f"did you mean {near[0]!r}? {remedy}" if near else remedy)
 
 
 def _objection(path: str, known: Sequence[str], given: Any, message: str) -> InputError:
@@ -189,8 +197,13 @@ def _objection(path: str, known: Sequence[str], given: Any, message: str) -> Inp
     separator = "; " if "; " in message else ": "
     problem, found, remedy = message.rpartition(separator)
     if not found:
-        problem, remedy = ("is refused" if isinstance(given, Mapping) else f"is {given!r}"), message
+        problem, remedy = ("is refused" if isinstance(given, Mapping) else f"is {_shown(given)}"), message
     return InputError(path or "recipe", problem, remedy)
+
+
+def _shown(given: Any) -> str:
+    """A value as YAML would have it."""
+    return "a mapping of keys" if isinstance(given, Mapping) else repr(given) if isinstance(given, str) else json.dumps(given)
 
 
 def _path(cls: type, tree: Any, location: tuple[int | str, ...]) -> str:
@@ -212,9 +225,7 @@ def _member(node: Any, part: int | str) -> Any:
 
 
 def _fields_at(cls: type, location: tuple[int | str, ...]) -> list[str]:
-    found: Any = cls
-    for _, found in _walk(cls, location):
-        pass
+    *_, found = [cls, *(annotation for _, annotation in _walk(cls, location))]
     owners = [inner for inner in _classes_in(found) if is_dataclass(inner)]
     tagged = [inner for inner in owners if _tag(inner) == location[-1]] if location else []
     return [field.name for inner in (tagged or owners) for field in fields(inner)]  # type: ignore[arg-type]
@@ -230,7 +241,7 @@ def _walk(cls: type, location: tuple[int | str, ...]) -> Iterator[tuple[int | st
         if tagged and not is_field:
             current = tagged[0]
             continue
-        if isinstance(part, str) and not is_field and not owners:
+        if not is_field and part in (inner.__name__ for inner in _classes_in(current)):
             continue
         for inner in owners:
             if any(part == field.name for field in fields(inner)):
@@ -257,7 +268,9 @@ def _tag(cls: type) -> str:
 def _type_name(annotation: Any) -> str:
     classes = [inner for inner in _classes_in(annotation) if is_dataclass(inner)]
     if classes:
-        return "one of " + ", ".join(_tag(inner) or inner.__name__ for inner in classes) if len(classes) > 1 else classes[0].__name__
+        return (
+            "one of " + ", ".join(_tag(inner) or inner.__name__ for inner in classes) if len(classes) > 1 else classes[0].__name__
+        )
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation.__name__
     return str(annotation).replace("typing.", "").replace("NoneType", "None")

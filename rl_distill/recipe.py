@@ -38,8 +38,12 @@ class Recipe:
     seed: int = setting(0, about="with stage, step, problem and sample index the address of everything random")
     run_dir: str | None = setting(None, about="the run folder; none is runs/NAME")
     student: Student = setting(about="who is taught")
-    reference: str | None = setting(None, about="folder or hub name of the reference model; none is the student as the stage finds it")
-    stages: tuple[Stage, ...] = setting(about="what it is taught, in order; each starts from the one before or from `start`", min_length=1)
+    reference: str | None = setting(
+        None, about="folder or hub name of the reference model; none is the student as the stage finds it"
+    )
+    stages: tuple[Stage, ...] = setting(
+        about="what it is taught, in order; each starts from the one before or from `start`", min_length=1
+    )
     engine: HfEngineConfig = setting(HfEngineConfig(), about="what samples")
     evaluation: Evaluation | None = setting(None, about="what every student is measured on; none measures nothing")
     checkpoints: CheckpointSettings = setting(CheckpointSettings(), about="how the run survives interruptions")
@@ -50,9 +54,13 @@ class Recipe:
         seen = [BASE]
         for stage in self.stages:
             if stage.name in seen:
-                raise ValueError(f"stages: two are named {stage.name!r}; give each a name of its own ({BASE!r} is the student as it comes)")
+                raise ValueError(
+                    f"stages: two are named {stage.name!r}; give each a name of its own ({BASE!r} is the student as it comes)"
+                )
             if stage.start is not None and stage.start not in seen:
-                raise ValueError(f"stages.{stage.name}.start: {stage.start!r} is no earlier stage; choose one of {', '.join(seen)}")
+                raise ValueError(
+                    f"stages.{stage.name}.start: {stage.start!r} is no earlier stage; choose one of {', '.join(seen)}"
+                )
             seen.append(stage.name)
 
     @property

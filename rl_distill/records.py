@@ -31,12 +31,16 @@ def read_groups(path: Path) -> Iterator[Group]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError("path", f"{str(path)!r} cannot be read ({error.strerror})", "give a file of groups, one JSON object a line") from None
+        raise InputError(
+            "path", f"{str(path)!r} cannot be read ({error.strerror})", "give a file of groups, one JSON object a line"
+        ) from None
     for number, line in enumerate(lines, start=1):
         try:
             yield group_from_dict(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}:{number}", f"is no group ({error})", "write it with rl_distill.records.group_to_dict") from None
+            raise InputError(
+                f"{path}:{number}", f"is no group ({error})", "write it with rl_distill.records.group_to_dict"
+            ) from None
 
 
 def _trajectory(plain: Mapping[str, Any]) -> Trajectory:

@@ -74,6 +74,8 @@ def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
 def _render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
     turns = [turn._asdict() for turn in messages]
     if not tokenizer.chat_template:
-        raise InputError("student.model", "its tokenizer has no chat template", "set one on the tokenizer and save it with the model")
+        raise InputError(
+            "student.model", "its tokenizer has no chat template", "set one on the tokenizer and save it with the model"
+        )
     out = tokenizer.apply_chat_template(turns, tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=False)
     return [int(token) for token in out]

@@ -1,11 +1,14 @@
 """The interchangeable algorithms. To add one: a file with a `@config` class, a line here, a recipe in `experiments/debug/`."""
 
+from typing import TYPE_CHECKING
+
 from rl_distill.algorithms.base import Algorithm
 from rl_distill.algorithms.dpo import Dpo
 from rl_distill.algorithms.grpo import Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo
 from rl_distill.algorithms.redi import Redi
 from rl_distill.algorithms.sft import Sft
 from rl_distill.algorithms.simpo import Simpo
+from rl_distill.config import one_of
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "sft": Sft,
@@ -19,3 +22,9 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "rloo": Rloo,
     "cispo": Cispo,
 }
+
+# The type of a recipe key that picks from the table.
+if TYPE_CHECKING:
+    AnyAlgorithm = Algorithm
+else:
+    AnyAlgorithm = one_of(ALGORITHMS)

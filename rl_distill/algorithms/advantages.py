@@ -37,7 +37,7 @@ def standardized(rewards: Sequence[float], std: StdKind, eps: float) -> list[flo
 
 
 def whitened_by_token(advantages: Sequence[float], lengths: Sequence[int]) -> list[float]:
-    """Zero mean and unit variance over all tokens of the step, each attempt counted once per token (REINFORCE++, arXiv:2501.03262)."""
+    """Zero mean and unit variance over all tokens of the step (REINFORCE++, arXiv:2501.03262)."""
     tokens = sum(lengths)
     mean = sum(value * length for value, length in zip(advantages, lengths, strict=True)) / tokens
     squares = sum((value - mean) ** 2 * length for value, length in zip(advantages, lengths, strict=True))

@@ -52,15 +52,23 @@ class Grpo(Algorithm):
 
     name: Literal["grpo"] = "grpo"
     advantage: AdvantageName = setting("group_std", about="baseline and unit of the credit", source=GRPO_PAPER)
-    std: StdKind = setting("sample", about="divisor n-1 or n inside group_std", source="the paper is silent; TRL and verl use n-1")
+    std: StdKind = setting(
+        "sample", about="divisor n-1 or n inside group_std", source="the paper is silent; TRL and verl use n-1"
+    )
     std_eps: float = setting(1e-6, about="added to the standard deviation", source="the paper is silent; verl", ge=0)
-    whitening: Literal["none", "token"] = setting("none", about="normalise credit over all tokens of the step", source="arXiv:2501.03262")
+    whitening: Literal["none", "token"] = setting(
+        "none", about="normalise credit over all tokens of the step", source="arXiv:2501.03262"
+    )
     ratio: RatioName = setting("token", about="what is compared between new and old policy", source=GRPO_PAPER)
     surrogate: SurrogateName = setting("clip", about="what limits the step", source=GRPO_PAPER)
     clip_low: float = setting(0.2, about="ratio is clipped at 1 - clip_low", source="the paper is silent; TRL and verl", ge=0)
     clip_high: float = setting(0.2, about="ratio is clipped at 1 + clip_high", source="the paper is silent; TRL and verl", ge=0)
-    dual_clip: float | None = setting(None, about="loss of a bad attempt is at most this times |A|; 3 is usual", source="arXiv:1912.09729", gt=1)
-    ratio_cap: float | None = setting(None, about="two-sided clip: the ratio never counts above this", source="arXiv:2505.07291", gt=1)
+    dual_clip: float | None = setting(
+        None, about="loss of a bad attempt is at most this times |A|; 3 is usual", source="arXiv:1912.09729", gt=1
+    )
+    ratio_cap: float | None = setting(
+        None, about="two-sided clip: the ratio never counts above this", source="arXiv:2505.07291", gt=1
+    )
     log_clip: float = setting(0.4, about="gmpo: clip of the log-ratio", source="arXiv:2507.20673", gt=0)
     tau_positive: float = setting(1.0, about="sapo: steepness for good attempts", source="arXiv:2511.20347", gt=0)
     tau_negative: float = setting(1.05, about="sapo: steepness for bad attempts", source="arXiv:2511.20347", gt=0)
@@ -68,13 +76,19 @@ class Grpo(Algorithm):
     constant_tokens: int | None = setting(None, about="divide each attempt's loss by this length too", unit="tokens", ge=1)
     kl_coef: float = setting(0.04, about="weight of the KL to the reference; 0 needs no reference", source=GRPO_PAPER, ge=0)
     kl_estimator: Literal["k1", "k2", "k3", "k3_ratio"] = setting("k3", about="how the KL is estimated", source=GRPO_PAPER)
-    kl_place: Literal["loss", "reward"] = setting("loss", about="added to the loss, or subtracted from the reward", source=GRPO_PAPER)
-    correction: CorrectionName = setting("none", about="treatment of sampler and learner disagreeing on log-probs", source="arXiv:2505.24298")
+    kl_place: Literal["loss", "reward"] = setting(
+        "loss", about="added to the loss, or subtracted from the reward", source=GRPO_PAPER
+    )
+    correction: CorrectionName = setting(
+        "none", about="treatment of sampler and learner disagreeing on log-probs", source="arXiv:2505.24298"
+    )
     correction_cap: float = setting(2.0, about="largest correction weight", source="Yao et al. 2025 (TIS)", gt=0)
     correction_floor: float = setting(0.5, about="token_mask drops tokens whose weight is smaller", source="IcePop", ge=0)
     drop_flat_groups: bool = setting(False, about="leave groups out whose rewards are all equal", source="arXiv:2503.14476")
     max_refills: int = setting(0, about="sample up to this many further rounds to replace groups left out", unit="rounds", ge=0)
-    mask_truncated: bool = setting(False, about="truncated attempts stay in the baseline but are not trained on", source="arXiv:2503.14476")
+    mask_truncated: bool = setting(
+        False, about="truncated attempts stay in the baseline but are not trained on", source="arXiv:2503.14476"
+    )
 
     def __post_init__(self) -> None:
         for key, (switch, values) in EFFECTIVE_WHEN.items():
@@ -84,7 +98,9 @@ class Grpo(Algorithm):
         if self.max_refills and not self.drop_flat_groups:
             raise ValueError("max_refills has no effect unless drop_flat_groups is true: set it, or drop max_refills")
         if self.max_refills and self.kl_coef and self.kl_place == "reward":
-            raise ValueError("max_refills cannot tell a flat group while the KL is part of the reward: use kl_place loss, or drop max_refills")
+            raise ValueError(
+                "max_refills cannot tell a flat group while the KL is part of the reward: use kl_place loss, or drop max_refills"
+            )
         if self.kl_place == "reward" and self.kl_estimator == "k3_ratio":
             raise ValueError("kl_estimator k3_ratio needs kl_place loss: in the reward there is no ratio")
         if self.kl_place == "loss" and self.kl_estimator == "k1" and self.kl_coef:
@@ -132,14 +148,21 @@ class Grpo(Algorithm):
         else:
             old = new.detach() if batch.proximal_logprobs is None else batch.proximal_logprobs
             weight = surrogates.correction_weight(
-                self.correction, (old - behavior).masked_fill(~mask, 0.0), mask, cap=self.correction_cap, floor=self.correction_floor
+                self.correction,
+                (old - behavior).masked_fill(~mask, 0.0),
+                mask,
+                cap=self.correction_cap,
+                floor=self.correction_floor,
             )
         token_log_ratio = (new - old).masked_fill(~mask, 0.0)
         log_ratio = surrogates.LOG_RATIOS[self.ratio](token_log_ratio, mask)
         advantage = batch.advantages[:, None].expand_as(new)
         values = self._surrogate(log_ratio, token_log_ratio, advantage, new, mask)
         policy_loss = self._reduce(values if weight is None else values * weight, batch, totals)
-        metrics = {"loss/policy": policy_loss.detach(), **self._ratio_metrics(log_ratio, advantage, new - behavior, batch, totals)}
+        metrics = {
+            "loss/policy": policy_loss.detach(),
+            **self._ratio_metrics(log_ratio, advantage, new - behavior, batch, totals),
+        }
         loss = policy_loss
         if self.kl_coef:
             reference = _required(batch.reference_logprobs, "reference_logprobs")
@@ -159,7 +182,9 @@ class Grpo(Algorithm):
             return reward
         behavior, reference = trajectory.behavior_logprobs, trajectory.reference_logprobs
         if behavior is None or reference is None:
-            raise ValueError(f"kl_place: reward needs behavior and reference log-probs, which problem {trajectory.problem_id!r} lacks")
+            raise ValueError(
+                f"kl_place: reward needs behavior and reference log-probs, which problem {trajectory.problem_id!r} lacks"
+            )
         new, ref = (torch.tensor(column, dtype=torch.float64)[None, :] for column in (behavior, reference))
         kl = surrogates.kl_estimate(self.kl_estimator, new, ref, torch.zeros_like(new))
         return reward - self.kl_coef * float(kl[0][torch.tensor(trajectory.sampled)].sum())
@@ -181,7 +206,9 @@ class Grpo(Algorithm):
         reduced = REDUCTIONS[self.aggregation](values, batch.loss_mask, batch, totals)
         return reduced / self.constant_tokens if self.constant_tokens else reduced
 
-    def _ratio_metrics(self, log_ratio: Tensor, advantage: Tensor, mismatch: Tensor, batch: Batch, totals: Totals) -> dict[str, Tensor]:
+    def _ratio_metrics(
+        self, log_ratio: Tensor, advantage: Tensor, mismatch: Tensor, batch: Batch, totals: Totals
+    ) -> dict[str, Tensor]:
         """How far the policy has moved from what sampled the tokens, and how often that limits the step (token means)."""
         with torch.no_grad():
             ratio = log_ratio.detach().exp()
@@ -197,25 +224,35 @@ class Grpo(Algorithm):
 
 @config
 class DrGrpo(Grpo):
-    """Dr. GRPO (arXiv:2503.20783): no standard deviation and no 1/length, which are the biases towards odd groups and long wrong answers."""
+    """Dr. GRPO (arXiv:2503.20783): no standard deviation, no 1/length: both bias the step."""
 
     name: Literal["dr_grpo"] = "dr_grpo"  # type: ignore[assignment]
     advantage: AdvantageName = setting("group_center", about="baseline and unit of the credit", source="arXiv:2503.20783")
-    aggregation: ReductionName = setting("sequence_sum", about="how token losses become the step's loss", source="arXiv:2503.20783")
-    constant_tokens: int | None = setting(3000, about="divide each attempt's loss by the longest length", unit="tokens", source="arXiv:2503.20783", ge=1)
-    kl_coef: float = setting(0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2503.20783", ge=0)
+    aggregation: ReductionName = setting(
+        "sequence_sum", about="how token losses become the step's loss", source="arXiv:2503.20783"
+    )
+    constant_tokens: int | None = setting(
+        3000, about="divide each attempt's loss by the longest length", unit="tokens", source="arXiv:2503.20783", ge=1
+    )
+    kl_coef: float = setting(
+        0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2503.20783", ge=0
+    )
 
 
 @config
 class Dapo(Grpo):
-    """DAPO (arXiv:2503.14476): clip-higher, token mean, dynamic sampling. Rewards are +-1 there, with `soft_overlong` beside them."""
+    """DAPO (arXiv:2503.14476): clip-higher, token mean, dynamic sampling; rewards there are +-1 and `soft_overlong`."""
 
     name: Literal["dapo"] = "dapo"  # type: ignore[assignment]
     clip_high: float = setting(0.28, about="ratio is clipped at 1 + clip_high", source="arXiv:2503.14476", ge=0)
     aggregation: ReductionName = setting("token_mean", about="how token losses become the step's loss", source="arXiv:2503.14476")
-    kl_coef: float = setting(0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2503.14476", ge=0)
+    kl_coef: float = setting(
+        0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2503.14476", ge=0
+    )
     drop_flat_groups: bool = setting(True, about="leave groups out whose rewards are all equal", source="arXiv:2503.14476")
-    max_refills: int = setting(10, about="sample up to this many further rounds to replace groups left out", unit="rounds", source="verl", ge=0)
+    max_refills: int = setting(
+        10, about="sample up to this many further rounds to replace groups left out", unit="rounds", source="verl", ge=0
+    )
 
 
 @config
@@ -226,19 +263,25 @@ class Gspo(Grpo):
     ratio: RatioName = setting("sequence_mean", about="what is compared between new and old policy", source="arXiv:2507.18071")
     clip_low: float = setting(3e-4, about="ratio is clipped at 1 - clip_low", source="arXiv:2507.18071", ge=0)
     clip_high: float = setting(4e-4, about="ratio is clipped at 1 + clip_high", source="arXiv:2507.18071", ge=0)
-    kl_coef: float = setting(0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2507.18071", ge=0)
+    kl_coef: float = setting(
+        0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2507.18071", ge=0
+    )
 
 
 @config
 class Rloo(Grpo):
-    """RLOO (arXiv:2402.14740): the other attempts' mean is the baseline, the whole sequence is one action, KL is part of the reward."""
+    """RLOO (arXiv:2402.14740): the other attempts' mean is the baseline, the sequence one action, KL in the reward."""
 
     name: Literal["rloo"] = "rloo"  # type: ignore[assignment]
     advantage: AdvantageName = setting("leave_one_out", about="baseline and unit of the credit", source="arXiv:2402.14740")
     ratio: RatioName = setting("sequence_sum", about="what is compared between new and old policy", source="arXiv:2402.14740")
     kl_coef: float = setting(0.05, about="weight of the KL to the reference; 0 needs no reference", source="TRL", ge=0)
-    kl_estimator: Literal["k1", "k2", "k3", "k3_ratio"] = setting("k1", about="how the KL is estimated", source="arXiv:2402.14740")
-    kl_place: Literal["loss", "reward"] = setting("reward", about="added to the loss, or subtracted from the reward", source="arXiv:2402.14740")
+    kl_estimator: Literal["k1", "k2", "k3", "k3_ratio"] = setting(
+        "k1", about="how the KL is estimated", source="arXiv:2402.14740"
+    )
+    kl_place: Literal["loss", "reward"] = setting(
+        "reward", about="added to the loss, or subtracted from the reward", source="arXiv:2402.14740"
+    )
 
 
 @config
@@ -250,10 +293,14 @@ class Cispo(Grpo):
     clip_low: float = setting(1.0, about="weight is at least 1 - clip_low", source="arXiv:2510.13786", ge=0)
     clip_high: float = setting(4.0, about="weight is at most 1 + clip_high", source="arXiv:2510.13786", ge=0)
     aggregation: ReductionName = setting("token_mean", about="how token losses become the step's loss", source="arXiv:2506.13585")
-    kl_coef: float = setting(0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2506.13585", ge=0)
+    kl_coef: float = setting(
+        0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2506.13585", ge=0
+    )
 
 
 def _required(column: Tensor | None, name: str) -> Tensor:
     if column is None:
-        raise ValueError(f"{name}: the batch has none; this algorithm trains on attempts that an engine of ours sampled and scored")
+        raise ValueError(
+            f"{name}: the batch has none; this algorithm trains on attempts that an engine of ours sampled and scored"
+        )
     return column

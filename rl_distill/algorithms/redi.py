@@ -23,9 +23,14 @@ class Redi(Algorithm):
 
     name: Literal["redi"] = "redi"
     positive_coef: float = setting(1.0, about="weight of the chosen trace", source=PAPER, ge=0)
-    negative_coef: float = setting(0.8, about="weight of the rejected trace, the paper's alpha; 0 is the control", source=PAPER, ge=0)
+    negative_coef: float = setting(
+        0.8, about="weight of the rejected trace, the paper's alpha; 0 is the control", source=PAPER, ge=0
+    )
     negative_decay: float = setting(
-        0.0, about="gamma: multiply the negative term by exp(gamma * m), which bounds it; 0 is the paper", source=f"{PAPER}, code only", ge=0
+        0.0,
+        about="gamma: multiply the negative term by exp(gamma * m), which bounds it; 0 is the paper",
+        source=f"{PAPER}, code only",
+        ge=0,
     )
 
     def samples(self, group: Group) -> list[Sample]:

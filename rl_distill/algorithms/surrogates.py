@@ -55,7 +55,7 @@ def cispo(log_ratio: Tensor, advantage: Tensor, logprobs: Tensor, *, low: float,
 
 
 def gmpo(log_ratio: Tensor, advantage: Tensor, mask: Tensor, *, log_clip: float) -> Tensor:
-    """-A exp(mean_t clipped log r): the geometric mean of token ratios, each clipped on its pessimistic side (arXiv:2507.20673)."""
+    """-A exp(mean_t clipped log r): the geometric mean of ratios clipped on their pessimistic side (arXiv:2507.20673)."""
     pessimistic = torch.where(advantage > 0, log_ratio.clamp(max=log_clip), log_ratio.clamp(min=-log_clip))
     return -advantage * sequence_mean_ratio(pessimistic, mask).exp()
 

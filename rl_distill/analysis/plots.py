@@ -29,7 +29,9 @@ def plot_run(routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str,
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
-        raise InputError("figure", f"{str(path)!r} cannot be written ({error.strerror})", "choose a folder you may write to") from None
+        raise InputError(
+            "figure", f"{str(path)!r} cannot be written ({error.strerror})", "choose a folder you may write to"
+        ) from None
     finally:
         pyplot.close(figure)
 
@@ -39,7 +41,9 @@ def _routes(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Ma
     for place, route in enumerate(measured):
         errors = [[route["accuracy"] - route["low"]], [route["high"] - route["accuracy"]]]
         axis.errorbar(place, route["accuracy"], yerr=errors, fmt="o", capsize=4, color=f"C{place}")
-        axis.annotate(f"{route['accuracy']:.2f}", (place, route["high"]), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8)
+        axis.annotate(
+            f"{route['accuracy']:.2f}", (place, route["high"]), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8
+        )
     axis.set_xticks(range(len(measured)), [route["name"] for route in measured], rotation=30, ha="right")
     axis.set(title="held-out accuracy, 95 % interval", ylim=(0, 1.05), xlim=(-0.5, max(0.5, len(measured) - 0.5)))
     axis.grid(axis="y", alpha=0.3)
@@ -48,7 +52,9 @@ def _routes(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Ma
 def _rewards(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> None:
     for stage in dict.fromkeys(line["stage"] for line in metrics if "reward/mean" in line):
         lines = [line for line in metrics if line["stage"] == stage and "reward/mean" in line]
-        axis.plot([line["run/generated_tokens"] for line in lines], [line["reward/mean"] for line in lines], label=stage, marker=".")
+        axis.plot(
+            [line["run/generated_tokens"] for line in lines], [line["reward/mean"] for line in lines], label=stage, marker="."
+        )
     axis.set(title="mean reward in training", xlabel="sampled tokens")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rl_distill.config import config, one_of, setting
+from rl_distill.config import config, setting
 from rl_distill.errors import RunError
 from rl_distill.evaluation.intervals import Interval, clustered_interval
-from rl_distill.problems import PROBLEM_SETS
-from rl_distill.problems.base import ProblemSet
+from rl_distill.problems import AnyProblemSet
 from rl_distill.rewards import Accuracy, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompter
 from rl_distill.rollout.engine import Engine, Sampling
 from rl_distill.trajectory import Group
-
-AnyProblemSet = ProblemSet if TYPE_CHECKING else one_of(PROBLEM_SETS)
 
 
 @config
@@ -25,12 +22,14 @@ class Evaluation:
     num_samples: int = setting(4, about="attempts at each problem", ge=1)
     sampling: Sampling = setting(Sampling(), about="how attempts are sampled")
     accuracy: Accuracy = setting(Accuracy(), about="how answers are graded")
-    every_steps: int | None = setting(None, about="evaluate within a stage too, each so many steps; none evaluates at its end", ge=1)
+    every_steps: int | None = setting(
+        None, about="evaluate within a stage too, each so many steps; none evaluates at its end", ge=1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """Accuracy over problems with what it rests on; `problem_accuracy` maps a problem's id to the mean of its verified attempts."""
+    """Accuracy and what it rests on; `problem_accuracy` maps a problem's id to the mean of its verified attempts."""
 
     accuracy: Interval
     num_problems: int
@@ -89,7 +88,9 @@ def summarize(groups: Sequence[Group]) -> EvaluationResult:
         if known:
             means[group.problem.id] = sum(known) / len(known)
     if not means:
-        raise RunError(f"evaluation: none of {len(attempts)} attempts could be verified, so there is no accuracy; check the gold answers")
+        raise RunError(
+            f"evaluation: none of {len(attempts)} attempts could be verified, so there is no accuracy; check the gold answers"
+        )
     tokens = [trajectory.num_sampled for trajectory in attempts]
     return EvaluationResult(
         accuracy=clustered_interval(list(means.values())),

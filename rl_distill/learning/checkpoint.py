@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
 
 
 @contextmanager
 def sealed(target: Path) -> Iterator[Path]:
     """Write a folder under a temporary name; leaving the block puts checksums into it and renames it into place.
 
-    A process that dies in between leaves the target as it was. An existing target is replaced.
+    An existing target is replaced. A process that dies in between leaves the target as it was, and beside it what
+    `clear_leftovers` removes.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     working = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -26,7 +29,7 @@ def sealed(target: Path) -> Iterator[Path]:
         yield working
         sums = {str(path.relative_to(working)): _sha256(path) for path in sorted(working.rglob("*")) if path.is_file()}
         (working / MANIFEST).write_text(json.dumps(sums, indent=1))
-        for path in (*(working / name for name in sums), working / MANIFEST, working):
+        for path in (*working.rglob("*"), working):
             _sync(path)
         replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
         if target.exists():
@@ -37,6 +40,19 @@ def sealed(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(working, ignore_errors=True)
         raise
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what dead processes left of folders they were sealing. Only for a folder that no other process writes into."""
+    for path in folder.glob(".*"):
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is None:
+            continue
+        target = folder / match["name"]
+        if match["kind"] == "old" and not target.exists():
+            path.rename(target)  # the process died after it had moved the target aside and before it had replaced it
+        else:
+            shutil.rmtree(path)
 
 
 def damage(folder: Path) -> str | None:

@@ -18,16 +18,26 @@ class LearnerConfig:
     name: Literal["local"] = setting("local", about="which learner")
     learning_rate: float = setting(1e-6, about="peak learning rate", source="arXiv:2505.24850, stage 2; arXiv:2402.03300", gt=0)
     schedule: ScheduleName = setting("linear", about="shape after the warm-up", source="arXiv:2505.24850")
-    warmup_fraction: float = setting(0.1, about="share of the steps in which the rate rises", source="arXiv:2505.24850", ge=0, le=1)
-    warmup_steps: int | None = setting(None, about="steps in which the rate rises, instead of a fraction", unit="optimizer steps", ge=0)
+    warmup_fraction: float = setting(
+        0.1, about="share of the steps in which the rate rises", source="arXiv:2505.24850", ge=0, le=1
+    )
+    warmup_steps: int | None = setting(
+        None, about="steps in which the rate rises, instead of a fraction", unit="optimizer steps", ge=0
+    )
     floor_fraction: float = setting(0.0, about="share of the peak rate that a decaying schedule ends at", ge=0, le=1)
     beta1: float = setting(0.9, about="decay of AdamW's mean", source="arXiv:2505.24850", ge=0, lt=1)
     beta2: float = setting(0.999, about="decay of AdamW's square", source="arXiv:2505.24850", ge=0, lt=1)
     eps: float = setting(1e-8, about="AdamW's epsilon", source="arXiv:2505.24850", gt=0)
     weight_decay: float = setting(0.0, about="decoupled weight decay of matrices", ge=0)
-    max_grad_norm: float | None = setting(1.0, about="gradients are scaled down to this norm; none turns that off", source="transformers' default", gt=0)
-    precision: Literal["float32", "bfloat16"] = setting("float32", about="arithmetic; bfloat16 keeps float32 master weights and logits")
-    micro_batch_tokens: int = setting(16_384, about="padded tokens of one forward pass; has no effect on the gradient", unit="tokens", ge=1)
+    max_grad_norm: float | None = setting(
+        1.0, about="gradients are scaled down to this norm; none turns that off", source="transformers' default", gt=0
+    )
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", about="arithmetic; bfloat16 keeps float32 master weights and logits"
+    )
+    micro_batch_tokens: int = setting(
+        16_384, about="padded tokens of one forward pass; has no effect on the gradient", unit="tokens", ge=1
+    )
     logprob_chunk_tokens: int = setting(4_096, about="positions whose logits exist at once", unit="tokens", ge=1)
     gradient_checkpointing: bool = setting(False, about="recompute activations in the backward pass to save memory")
     device: str = setting("auto", about="torch device; auto takes a GPU if there is one")

@@ -32,7 +32,14 @@ class LocalLearner:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, algorithm: Algorithm, config: LearnerConfig, *, temperature: float = 1.0, total_steps: int | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        algorithm: Algorithm,
+        config: LearnerConfig,
+        *,
+        temperature: float = 1.0,
+        total_steps: int | None = None,
     ) -> None:
         self.device = torch.device(_device(config.device))
         self.model = model.to(device=self.device, dtype=torch.float32).train()
@@ -62,15 +69,15 @@ class LocalLearner:
         if not (torch.isfinite(norm) and torch.isfinite(torch.tensor(metrics["loss"]))):
             self.optimizer.zero_grad(set_to_none=True)
             raise RunError(
-                f"loss is {metrics['loss']} and the gradient norm {norm.item()} at optimizer step {self.steps_done}: the weights were left as they "
-                "were; try a lower learner.learning_rate or precision float32"
+                f"loss is {metrics['loss']} and the gradient norm {norm.item()} at optimizer step {self.steps_done}: the weights were "
+                "left as they were; try a lower learner.learning_rate or precision float32"
             )
         rate = self.config.learning_rate * self._rate_fraction()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.steps_done += 1  # before the weights change: a step that fails half-way must not pass for one that never began
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.steps_done += 1
         return StepReport(metrics=metrics | {"gradient/norm": norm.item(), "learner/learning_rate": rate})
 
     def logprobs(self, trajectories: Sequence[Trajectory]) -> list[tuple[float, ...]]:
@@ -98,7 +105,9 @@ class LocalLearner:
         saved = load_file(folder / "weights.safetensors", device=str(self.device))
         parameters = dict(self.model.named_parameters())
         if saved.keys() != parameters.keys():
-            raise RunError(f"checkpoint {folder}: its weights are not this student's ({len(saved)} tensors against {len(parameters)})")
+            raise RunError(
+                f"checkpoint {folder}: its weights are not this student's ({len(saved)} tensors against {len(parameters)})"
+            )
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(saved[name])

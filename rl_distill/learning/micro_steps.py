@@ -14,8 +14,8 @@ Forward = Callable[[Batch], PolicyOutput]
 def split(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
     """Cut a step into micro-batches of at most `max_tokens` padded tokens, keeping the rows of a unit together.
 
-    Units are taken longest first, so that rows of like length meet and a step that does not fit in memory fails at once. A unit that
-    is larger than the budget makes a micro-batch of its own. The order is a function of the samples alone.
+    Units are taken longest first, so that rows of like length meet and a step that does not fit in memory fails at once. A unit
+    larger than the budget makes a micro-batch of its own. The order is a function of the samples alone.
     """
     units: dict[object, list[Sample]] = {}
     for index, sample in enumerate(samples):

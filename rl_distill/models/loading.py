@@ -58,7 +58,9 @@ def load_tokenizer(name_or_path: str) -> Any:
 
     tokenizer = _from_pretrained(AutoTokenizer, name_or_path)
     if tokenizer.eos_token_id is None:
-        raise InputError("student.model", f"the tokenizer of {name_or_path!r} has no EOS token", "set `eos_token` and save it again")
+        raise InputError(
+            "student.model", f"the tokenizer of {name_or_path!r} has no EOS token", "set `eos_token` and save it again"
+        )
     if not tokenizer.chat_template:
         raise InputError("student.model", f"the tokenizer of {name_or_path!r} has no chat template", "set one and save it again")
     if tokenizer.pad_token_id is None:
@@ -110,5 +112,7 @@ def _from_pretrained(factory: Any, name_or_path: str, **options: Any) -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
-            "student.model", f"{name_or_path!r} cannot be loaded ({reason})", "give a folder in Hugging Face format, or a hub name this machine reaches"
+            "student.model",
+            f"{name_or_path!r} cannot be loaded ({reason})",
+            "give a folder in Hugging Face format, or a hub name this machine reaches",
         ) from error

@@ -1,7 +1,7 @@
 """Token log-probs from float32 logits in chunks. The only place where the next-token shift happens.
 
-The vocabulary is large and the batch is long, so logits never exist for more than `chunk_tokens` positions at a time: each chunk is
-recomputed in the backward pass.
+The vocabulary is large and the batch is long, so logits never exist for more than `chunk_tokens` positions at a time: each chunk
+is recomputed in the backward pass.
 """
 
 from typing import Any
@@ -25,7 +25,9 @@ def policy_output(
         temperature: the sampling temperature; logits are divided by it.
         chunk_tokens: positions whose logits exist at once.
     """
-    hidden = model.base_model(input_ids=token_ids, attention_mask=attention_mask.long(), use_cache=False).last_hidden_state  # [B, T, H]
+    hidden = model.base_model(
+        input_ids=token_ids, attention_mask=attention_mask.long(), use_cache=False
+    ).last_hidden_state  # [B, T, H]
     predicts = wanted[:, 1:].reshape(-1).nonzero()[:, 0]  # flat positions t whose token t + 1 is wanted
     states = hidden[:, :-1].flatten(0, 1)[predicts]  # [N, H]
     targets = token_ids[:, 1:].reshape(-1)[predicts]  # [N]
@@ -63,10 +65,12 @@ def _chunk(states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None,
     if not torch.is_grad_enabled():
         return _token_logprobs(states, targets, weight, bias, temperature)
     out = checkpoint(_token_logprobs, states, targets, weight, bias, temperature, use_reentrant=False, preserve_rng_state=False)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
-def _token_logprobs(states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
+def _token_logprobs(
+    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float
+) -> tuple[Tensor, Tensor]:
     """[N, H] states -> log-prob of the targets [N] and entropy [N], both from logits of at least float32."""
     kind = torch.promote_types(states.dtype, torch.float32)
     with torch.autocast(states.device.type, enabled=False):

@@ -3,6 +3,9 @@
 A set gives groups (`base.ProblemSet`): problems alone, or problems with a teacher's attempts at them as text.
 """
 
+from typing import TYPE_CHECKING
+
+from rl_distill.config import one_of
 from rl_distill.problems.aime import Aime
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.problems.base import ProblemSet
@@ -20,3 +23,9 @@ PROBLEM_SETS: dict[str, type[ProblemSet]] = {
     "jsonl": Jsonl,
     "trl": TrlRows,
 }
+
+# The type of a recipe key that picks from the table.
+if TYPE_CHECKING:
+    AnyProblemSet = ProblemSet
+else:
+    AnyProblemSet = one_of(PROBLEM_SETS)

@@ -1,7 +1,7 @@
 """What a problem set is, and the records that every set makes: problems, and a teacher's finished attempts at them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rl_distill.errors import InputError
 from rl_distill.trajectory import Context, FinishReason, Group, Message, Problem, Score, Status, Trajectory, Verdict
@@ -21,6 +21,19 @@ class ProblemSet(Protocol):
 
         Raises:
             InputError: the set is empty, cannot be found or cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsData(Protocol):
+    """A set whose problems are read from somewhere, so that its configuration alone does not say what they are."""
+
+    def data_digest(self) -> str:
+        """SHA-256 of what there is to read now, whatever of it the configuration selects.
+
+        Raises:
+            InputError: it cannot be found or cannot be read.
         """
         ...
 

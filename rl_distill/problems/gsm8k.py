@@ -12,6 +12,7 @@ from rl_distill.seeding import addressed_seed
 from rl_distill.trajectory import Group, Problem, Trajectory, Verdict
 
 HELD_OUT_ONE_IN = 5
+PUBLISHED_MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 _HUMAN_ANSWER = re.compile(r"\n?####[ \t]*(?P<answer>[^\n]+)\s*\Z")
@@ -63,8 +64,9 @@ class Gsm8k(_Gsm8kRows):
 class Gsm8kSolutions(_Gsm8kRows):
     """Graded answers of four language models to 900 GSM8K test problems: real positives and negatives of the same problem.
 
-    Published with the data set's repository (openai/grade-school-math), not on the hub. Problems keep the ids of `gsm8k`'s test
-    split; one in five is held out, by its id.
+    Published with the data set's repository (openai/grade-school-math), not on the hub, as `example_model_solutions.jsonl`. That
+    file is read as it is (a column for each model), and so are rows with an `id` and a list of `solutions`. Problems keep the ids
+    of `gsm8k`'s test split; one in five is held out, by its id.
     """
 
     name: Literal["gsm8k_solutions"] = "gsm8k_solutions"
@@ -77,22 +79,13 @@ class Gsm8kSolutions(_Gsm8kRows):
         return "gsm8k_model_solutions.jsonl"
 
     def group(self, row: Row, index: int) -> Group | None:
-        identifier = row.text("id")
+        identifier = row.text("id") if "id" in row.values else f"gsm8k-test-{index}"
         held_out = addressed_seed("gsm8k solutions held out", identifier) % HELD_OUT_ONE_IN == 0
         if self.part != "all" and held_out != (self.part == "heldout"):
             return None
         _, gold = _split_answer(row, "ground_truth", _MODEL_ANSWER, "a last line 'A: gold'")
         problem = Problem(id=identifier, prompt=row.text("question"), answer=_plain_number(gold), source="gsm8k")
-        solutions = row.value("solutions")
-        if not isinstance(solutions, list):
-            raise InputError(f"{row.where}, column 'solutions'", f"is a {type(solutions).__name__}", "give a list of solutions")
-        where = f"{row.where}, solution"
-        return Group(
-            problem=problem,
-            trajectories=tuple(
-                self._trajectory(problem, Row(values, f"{where} {n}")) for n, values in enumerate(solutions, start=1)
-            ),
-        )
+        return Group(problem=problem, trajectories=tuple(self._trajectory(problem, solution) for solution in _solutions(row)))
 
     def _trajectory(self, problem: Problem, solution: Row) -> Trajectory:
         """One graded solution; a text without a last line "A: x" broke off at the model's length limit and stays as it is."""
@@ -108,6 +101,22 @@ class Gsm8kSolutions(_Gsm8kRows):
             verdict=Verdict(status=status_of(correct), method="dataset", detail="" if found else "no answer"),
             finish_reason="stop" if found else "length",
         )
+
+
+def _solutions(row: Row) -> list[Row]:
+    """The solutions of a row, each with `model`, `text` and `is_correct`."""
+    columns = [
+        (model, Row(row.values[model], f"{row.where}, column {model!r}")) for model in PUBLISHED_MODELS if model in row.values
+    ]
+    if columns:
+        return [
+            Row({"model": model, "text": found.value("solution"), "is_correct": found.value("is_correct")}, found.where)
+            for model, found in columns
+        ]
+    solutions = row.value("solutions")
+    if not isinstance(solutions, list):
+        raise InputError(f"{row.where}, column 'solutions'", f"is a {type(solutions).__name__}", "give a list of solutions")
+    return [Row(values, f"{row.where}, solution {number}") for number, values in enumerate(solutions, start=1)]
 
 
 def _split_answer(row: Row, column: str, pattern: re.Pattern[str], expected: str) -> tuple[str, str]:

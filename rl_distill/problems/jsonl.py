@@ -7,7 +7,7 @@ from typing import Literal
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
 from rl_distill.problems.base import checked
-from rl_distill.problems.rows import Row, read_rows
+from rl_distill.problems.rows import Row, read_rows, rows_digest
 from rl_distill.trajectory import Group, Problem
 
 
@@ -24,6 +24,9 @@ class Jsonl:
     def groups(self) -> Sequence[Group]:
         rows = read_rows(path=self.path)
         return checked([Group(problem=self._problem(row, number)) for number, row in enumerate(rows, start=1)], self.name)
+
+    def data_digest(self) -> str:
+        return rows_digest(read_rows(path=self.path))
 
     def _problem(self, row: Row, number: int) -> Problem:
         answer = None if self.answer_column is None else row.answer(self.answer_column)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rl_distill.config import config, setting
 from rl_distill.problems.base import checked
-from rl_distill.problems.rows import HubDataset, Row, read_rows
+from rl_distill.problems.rows import HubDataset, Row, read_rows, rows_digest
 from rl_distill.trajectory import Group
 
 
@@ -32,6 +32,11 @@ class RowSet(ABC):
         """The group of one row (`index` from 0), None where the configuration leaves it out."""
 
     def groups(self) -> Sequence[Group]:
-        rows = read_rows(path=self.path, file=self.file, hub=self.hub)
-        found = [self.group(row, index) for index, row in enumerate(rows)]
+        found = [self.group(row, index) for index, row in enumerate(self._rows())]
         return checked([group for group in found if group is not None][: self.num_problems], self.name)
+
+    def data_digest(self) -> str:
+        return rows_digest(self._rows())
+
+    def _rows(self) -> list[Row]:
+        return read_rows(path=self.path, file=self.file, hub=self.hub)

@@ -1,8 +1,9 @@
 """Rows of a data set, from a file (JSON Lines, JSON, Parquet) or from the Hugging Face hub, each knowing where it stands."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +79,14 @@ def read_rows(*, path: str | None, file: str | None = None, hub: HubDataset | No
     missing = f"there is no file {str(local)!r}" if local else "is not given"
     remedy = f"give the path of a file{f' like {file!r}, or a folder with it in {DATA_FOLDER}' if file else ''}"
     raise InputError("path", f"{missing}, and the set is on no hub", remedy)
+
+
+def rows_digest(rows: Iterable[Row]) -> str:
+    """SHA-256 of rows' contents: equal for equal rows, wherever and in whatever kind of file they lie."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row.values, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _file_rows(path: Path, *, field: str) -> list[Row]:

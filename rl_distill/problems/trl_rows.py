@@ -9,7 +9,7 @@ from pydantic import model_validator
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
 from rl_distill.problems.base import checked, status_of, teacher_trajectory
-from rl_distill.problems.rows import HubDataset, Row, read_rows
+from rl_distill.problems.rows import HubDataset, Row, read_rows, rows_digest
 from rl_distill.trajectory import Group, Message, Problem, Verdict
 
 Turns = tuple[Message, ...]
@@ -43,9 +43,14 @@ class TrlRows:
         return self
 
     def groups(self) -> Sequence[Group]:
+        return checked([self._group(row, number) for number, row in enumerate(self._rows(), start=1)], self.name)
+
+    def data_digest(self) -> str:
+        return rows_digest(self._rows())
+
+    def _rows(self) -> list[Row]:
         hub = HubDataset(self.dataset, self.split, self.subset, self.revision) if self.dataset else None
-        rows = read_rows(path=self.path, hub=hub)
-        return checked([self._group(row, number) for number, row in enumerate(rows, start=1)], self.name)
+        return read_rows(path=self.path, hub=hub)
 
     def _group(self, row: Row, number: int) -> Group:
         before, attempts = _conversation(row)

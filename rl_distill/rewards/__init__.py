@@ -1,5 +1,8 @@
 """Rewards measure, algorithms credit. `REWARDS` is the table a recipe's `rewards:` picks from by `name`."""
 
+from typing import TYPE_CHECKING
+
+from rl_distill.config import one_of
 from rl_distill.rewards.accuracy import Accuracy
 from rl_distill.rewards.base import Attempt, Reward
 from rl_distill.rewards.format import Format
@@ -16,4 +19,10 @@ REWARDS: dict[str, type[Reward]] = {
     "trl_function": TrlFunction,
 }
 
-__all__ = ["REWARDS", "Accuracy", "Attempt", "Reward", "WeightedRewards", "score_groups"]
+# The type of a recipe key that picks from the table.
+if TYPE_CHECKING:
+    AnyReward = Reward
+else:
+    AnyReward = one_of(REWARDS)
+
+__all__ = ["REWARDS", "AnyReward", "Accuracy", "Attempt", "Reward", "WeightedRewards", "score_groups"]

@@ -54,7 +54,9 @@ class Prompter:
         for group in groups:
             problem = group.problem
             if graded and not (problem.answer or "").strip():
-                raise InputError(field, f"problem {problem.id!r} has no gold answer to verify against", "add one, or leave the problem out")
+                raise InputError(
+                    field, f"problem {problem.id!r} has no gold answer to verify against", "add one, or leave the problem out"
+                )
             messages = self.format.messages(problem.prompt)
             token_ids = encode_prompt(self.tokenizer, messages)
             if max_prompt_tokens is not None and len(token_ids) > max_prompt_tokens:
@@ -62,9 +64,9 @@ class Prompter:
             if len(token_ids) + sampling.max_tokens > self.max_context:
                 raise InputError(
                     field,
-                    f"problem {problem.id!r} has a prompt of {len(token_ids)} tokens, which with sampling.max_tokens {sampling.max_tokens} "
-                    f"exceeds the student's context of {self.max_context}",
-                    "lower sampling.max_tokens, set max_prompt_tokens to leave long problems out, or take a student with a longer context",
+                    f"problem {problem.id!r} has a prompt of {len(token_ids)} tokens, which with sampling.max_tokens "
+                    f"{sampling.max_tokens} exceeds the student's context of {self.max_context}",
+                    "lower sampling.max_tokens, leave long problems out with max_prompt_tokens, or take a student with a longer context",
                 )
             prompts.append(Prompt(problem=problem, messages=messages, token_ids=token_ids))
         if not prompts:

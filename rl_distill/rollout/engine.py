@@ -14,7 +14,9 @@ class Sampling:
     """How tokens are drawn. Log-probs are reported under exactly this distribution."""
 
     temperature: float = setting(1.0, about="softmax temperature; 0 takes the most likely token", source="arXiv:2501.12948", ge=0)
-    top_p: float = setting(1.0, about="nucleus mass; below 1 only for evaluation, since training ratios would be wrong", gt=0, le=1)
+    top_p: float = setting(
+        1.0, about="nucleus mass; below 1 only for evaluation, since training ratios would be wrong", gt=0, le=1
+    )
     max_tokens: int = setting(512, about="longest response", unit="tokens", ge=1)
     stop_tokens: tuple[str, ...] = setting((), about="further tokens that end a response, beside the tokenizer's end of turn")
 

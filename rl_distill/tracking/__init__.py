@@ -21,7 +21,9 @@ class Tracking:
     """Who is told beside `metrics.jsonl`. Each key names an entry of `TRACKERS`."""
 
     console: Literal["auto", "plain", "off"] = setting("auto", about="auto draws a live bar on a terminal; plain writes lines")
-    trajectories_every: int | None = setting(10, about="write the sampled attempts of every so many steps in full; none writes none", ge=1)
+    trajectories_every: int | None = setting(
+        10, about="write the sampled attempts of every so many steps in full; none writes none", ge=1
+    )
     wandb: Wandb | None = setting(None, about="Weights & Biases; none leaves it out")
 
 

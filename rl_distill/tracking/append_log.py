@@ -12,8 +12,8 @@ from rl_distill.errors import InputError
 class AppendLog:
     """Appends one JSON object a line and flushes, so that a killed run loses no finished line.
 
-    To continue a run, store `position()` with each checkpoint and hand it to `truncate` on resume: the lines of steps that will be
-    run again go, and every step stands in the file once. A last line that a kill cut in half is dropped on opening.
+    To continue a run, store `position()` with each checkpoint and hand it to `truncate` on resume: the lines of steps that will
+    be run again go, and every step stands in the file once. A last line that a kill cut in half is dropped on opening.
 
     Raises:
         InputError: the file cannot be written.
@@ -23,15 +23,18 @@ class AppendLog:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)  # what a full disk refuses is not kept to fail again on closing
         except OSError as error:
-            raise InputError("run_dir", f"{str(path)!r} cannot be written ({error.strerror})", "choose a folder you may write to") from None
+            raise InputError(
+                "run_dir", f"{str(path)!r} cannot be written ({error.strerror})", "choose a folder you may write to"
+            ) from None
         self._file.truncate(_end_of_whole_lines(path))
 
     def write(self, line: Mapping[str, Any]) -> None:
         """One line; values that JSON has no number for (NaN, infinity) are the caller's to name."""
-        self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        rest = memoryview(json.dumps(line, allow_nan=False).encode() + b"\n")
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def position(self) -> int:
         """Bytes written so far: where the next line will begin."""

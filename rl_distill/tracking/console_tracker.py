@@ -58,7 +58,7 @@ class ConsoleTracker:
     """Stage i of n, step, time left and the metrics that tell whether learning works.
 
     Args:
-        stages: how many steps each stage has, in order (None: it ends by something else); steps are counted over all of them.
+        stages: how many steps each stage has, in order (None: it ends by something else).
         mode: "auto" draws a live bar on a terminal; "plain" never does.
         stream: where to write; standard output unless given.
         clock: seconds that only grow.
@@ -79,13 +79,12 @@ class ConsoleTracker:
         live = _is_live(mode, self._stream)
         self._display: Display | None = LiveDisplay(self._stream) if live else PlainDisplay(self._stream, clock)
         self._pace = _Pace()
-        self._starts = _known_starts(stages)
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         if stage not in self._stages:
             raise ValueError(f"stage {stage!r} is not among the announced {list(self._stages)}; announce it when the run starts")
         steps = self._stages[stage]
-        done = step + 1 - self._starts.setdefault(stage, step)
+        done = step + 1
         seconds = self._pace.per_step(stage, done, self._clock())
         at = Progression(
             stage=stage,
@@ -182,17 +181,6 @@ class _QuietConsole(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
-
-
-def _known_starts(stages: Mapping[str, int | None]) -> dict[str, int]:
-    """The first step of each stage, up to the first of unknown length; beyond it, the first step that is logged stands for it."""
-    starts, start = {}, 0
-    for stage, steps in stages.items():
-        starts[stage] = start
-        if steps is None:
-            break
-        start += steps
-    return starts
 
 
 def _parts(at: Progression, metrics: Mapping[str, float]) -> list[str]:

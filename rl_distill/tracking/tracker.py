@@ -12,7 +12,7 @@ class Tracker(Protocol):
     """Takes what a run measures. Called from the driver only."""
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Measurements of one optimizer step. `step` counts from 0 over all stages; names are paths of `metric_names.METRICS`."""
+        """Measurements of one step; `step` counts from 0 within the stage, names are paths of `metric_names.METRICS`."""
         ...
 
     def artifact(self, path: Path, kind: str, name: str) -> None:

@@ -59,7 +59,7 @@ class WandbTracker:
             raise InputError("tracking.wandb", problem, "run `wandb login`, or set tracking.wandb.mode=offline") from error
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        self._run.log({"stage": stage, **metrics}, step=step)
+        self._run.log({"stage": stage, **metrics}, step=int(metrics.get("run/step", step)))
 
     def artifact(self, path: Path, kind: str, name: str) -> None:
         artifact = self._wandb.Artifact(name, type=kind)

@@ -38,7 +38,9 @@ def _where(error: BaseException, run_dir: Path) -> str:
 def _saved(run_dir: Path) -> str:
     finished = sorted(path.name for path in (run_dir / "stages").glob("[a-z]*") if path.is_dir())
     done = f"finished stages {', '.join(finished)}; " if finished else ""
-    checkpoints = [path for path in run_dir.glob("checkpoints/*/step-*") if path.parent.name not in finished and damage(path) is None]
+    checkpoints = [
+        path for path in run_dir.glob("checkpoints/*/step-*") if path.parent.name not in finished and damage(path) is None
+    ]
     if not checkpoints:
         return f"{done}no step of an unfinished stage"
     newest = max(checkpoints, key=lambda path: path.stat().st_mtime)

@@ -21,7 +21,7 @@ class StopRequest:
 
 @contextmanager
 def graceful_stop() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request that the loop looks at after each step. Only in the main thread; elsewhere nothing changes."""
+    """Turn SIGINT and SIGTERM into a request that the loop looks at after each step; does nothing outside the main thread."""
     request = StopRequest()
 
     def ask(number: int, frame: FrameType | None) -> None:

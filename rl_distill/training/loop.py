@@ -1,8 +1,8 @@
 """The loop. One for all methods: offline and online differ in the source, local and cluster in what stands behind the protocols.
 
-    source.next ──► groups ──► algorithm.samples ──► learner.step
-         ▲                                                │
-         └──────────── source.refresh ◄── learner.publish ◄┘
+source.next ──► groups ──► algorithm.samples ──► learner.step
+     ▲                                                │
+     └──────────── source.refresh ◄── learner.publish ◄┘
 """
 
 import time
@@ -55,7 +55,7 @@ AfterStep = Callable[[Progress, Sequence[Group], Mapping[str, float]], None]
 
 
 def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
-    """Run a stage to its end. `after_step` gets the progress including the step, its groups and its metrics; it may raise to stop."""
+    """Run a stage to its end. `after_step` gets the progress including the step, its groups and metrics; it may raise."""
     if parts.source.live:
         parts.source.refresh(parts.learner.publish(progress.step))
     while not parts.finished(progress):
@@ -88,7 +88,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
 
 
 def credited(parts: Parts, groups: Sequence[Group]) -> list[Sample]:
-    """The step's samples with the columns that the algorithm needs. Units get the group's place, so that no two groups share one."""
+    """The step's samples with the columns that the algorithm needs. Units get the group's place: no two groups share one."""
     needs = parts.algorithm.needs
     if Need.REFERENCE_CREDIT in needs and parts.scorer:
         groups = parts.scorer.annotate_groups(groups)
@@ -101,13 +101,15 @@ def credited(parts: Parts, groups: Sequence[Group]) -> list[Sample]:
         samples = _with_trajectories(samples, parts.scorer.annotate([sample.trajectory for sample in samples]))
     if Need.PROXIMAL_LOGPROBS in needs and parts.mini_batches > 1 and samples:
         columns = parts.learner.logprobs([sample.trajectory for sample in samples])
-        trajectories = [replace(sample.trajectory, proximal_logprobs=column) for sample, column in zip(samples, columns, strict=True)]
+        trajectories = [
+            replace(sample.trajectory, proximal_logprobs=column) for sample, column in zip(samples, columns, strict=True)
+        ]
         samples = _with_trajectories(samples, trajectories)
     return parts.algorithm.finish(samples)
 
 
 def mini_batches(samples: Sequence[Sample], count: int) -> list[list[Sample]]:
-    """Cut a round's samples into at most `count` parts of nearly equal numbers of units, units whole and in order; [] of nothing."""
+    """Cut a round's samples into at most `count` parts of about equally many units, whole and in order; [] of nothing."""
     units: dict[object, list[Sample]] = {}
     for index, sample in enumerate(samples):
         units.setdefault(sample.unit or index, []).append(sample)

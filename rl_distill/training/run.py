@@ -45,7 +45,11 @@ class _Run:
     def run(self) -> dict[str, Any]:
         self.workshop = Workshop(self.recipe)
         identity = RunIdentity(
-            folder=self.folder.path, name=self.recipe.name, id=self.folder.run_id(), stages=self._stages(), resolved=dump(self.recipe)
+            folder=self.folder.path,
+            name=self.recipe.name,
+            id=self.folder.run_id(),
+            stages=self._stages(),
+            resolved=dump(self.recipe),
         )
         trackers = open_trackers(self.recipe.tracking, identity)
         ledger = AppendLog(self.folder.path / "ledger.jsonl")
@@ -62,7 +66,7 @@ class _Run:
             trajectories.close()
 
     def student(self, name: str) -> str | None:
-        """Where a finished stage's student lies; for base the model the recipe names, and None where it is built from a seed alone."""
+        """Where a finished stage's student lies; for base the model the recipe names, if it names one."""
         model = self.recipe.student.model
         if name == BASE and isinstance(model, str):
             return model
@@ -95,8 +99,8 @@ class _Run:
             self._stage(BASE, pretraining, None)
             with sealed(cache) as working:
                 shutil.copytree(self.folder.stage(BASE) / "student", working / "student")
-                progress = {name: self.results[BASE][name] for name in Progress().state()}
-                (working / "progress.json").write_text(json.dumps(progress))
+                cost = {name: self.results[BASE][name] for name in Progress().state()}
+                (working / "progress.json").write_text(json.dumps(cost))
             return
         self.say(f"base: taken from the cache, {cache}")
         with sealed(self.folder.stage(BASE)) as working:
@@ -108,7 +112,7 @@ class _Run:
     def _stage(self, name: str, training: Training, start: str | None) -> None:
         if name != BASE and self._finished(name):
             return
-        first_step = sum(result["step"] for stage, result in self.results.items() if stage != BASE)
+        first_step = sum(result["step"] for result in self.results.values())
         run = StageRun(name, training, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
         self.results[name] = run.run(start, self.say)
         self.say(_line(name, self.results[name]))
@@ -154,7 +158,10 @@ def routes(recipe: Recipe, results: Mapping[str, Mapping[str, Any]]) -> list[dic
             {
                 "name": name,
                 **{key: evaluation.get(key) for key in ("accuracy", "low", "high")},
-                **{key: sum(results[stage][key] for stage in lineage) for key in ("generated_tokens", "trained_tokens", "seconds")},
+                **{
+                    key: sum(results[stage][key] for stage in lineage)
+                    for key in ("generated_tokens", "trained_tokens", "seconds")
+                },
             }
         )
     return rows
@@ -162,5 +169,7 @@ def routes(recipe: Recipe, results: Mapping[str, Mapping[str, Any]]) -> list[dic
 
 def _line(name: str, result: Mapping[str, Any]) -> str:
     evaluation = result["evaluation"]
-    measured = f", accuracy {evaluation['accuracy']:.3f} [{evaluation['low']:.3f}, {evaluation['high']:.3f}]" if evaluation else ""
+    measured = (
+        f", accuracy {evaluation['accuracy']:.3f} [{evaluation['low']:.3f}, {evaluation['high']:.3f}]" if evaluation else ""
+    )
     return f"{name}: {result['step']} steps in {result['seconds']:.1f} s{measured}"

@@ -7,11 +7,11 @@ import platform
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-import transformers
 import yaml
 
 from rl_distill import __version__
@@ -51,7 +51,9 @@ class RunFolder:
             self.write("environment.json", json.dumps(environment(), indent=2))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise InputError("run_dir", f"{str(self.path)!r} cannot be written ({reason})", "choose another with run_dir=PATH") from None
+            raise InputError(
+                "run_dir", f"{str(self.path)!r} cannot be written ({reason})", "choose another with run_dir=PATH"
+            ) from None
 
     def stage(self, name: str) -> Path:
         return self.path / "stages" / name
@@ -80,7 +82,9 @@ class RunFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError("run_dir", f"{str(self.path)!r} is in use by another process", "wait for it, or choose another run_dir") from None
+            raise InputError(
+                "run_dir", f"{str(self.path)!r} is in use by another process", "wait for it, or choose another run_dir"
+            ) from None
         return lock
 
     def _check_same(self, resolved: Mapping[str, Any]) -> None:
@@ -106,7 +110,7 @@ def environment() -> dict[str, Any]:
         "rl_distill": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),

@@ -3,26 +3,18 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from rl_distill.config import config, one_of, setting
+from rl_distill.config import config, setting
 from rl_distill.errors import InputError, RunError
 from rl_distill.models.weights import WeightUpdate
-from rl_distill.problems import PROBLEM_SETS
-from rl_distill.problems.base import ProblemSet
-from rl_distill.rewards import REWARDS, Reward, WeightedRewards, score_groups
+from rl_distill.problems import AnyProblemSet
+from rl_distill.rewards import AnyReward, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompt, Prompter
 from rl_distill.rollout.engine import Engine, Sampling
 from rl_distill.seeding import addressed_seed
 from rl_distill.training.tokenized import Tokenized
 from rl_distill.trajectory import Group
-
-if TYPE_CHECKING:
-    AnyProblemSet = ProblemSet
-    AnyReward = Reward
-else:
-    AnyProblemSet = one_of(PROBLEM_SETS)
-    AnyReward = one_of(REWARDS)
 
 
 @config
@@ -33,7 +25,9 @@ class DatasetSourceConfig:
     problems: AnyProblemSet = setting(about="problems with a teacher's attempts")
     groups_per_step: int = setting(32, about="groups (a trace, or a pair) of one optimizer step", source="arXiv:2505.24850", ge=1)
     shuffle: bool = setting(True, about="new order in each epoch; false keeps the data set's order")
-    max_tokens: int | None = setting(None, about="leave out groups with a longer attempt; none makes such a group an error", unit="tokens", ge=1)
+    max_tokens: int | None = setting(
+        None, about="leave out groups with a longer attempt; none makes such a group an error", unit="tokens", ge=1
+    )
 
 
 @config
@@ -47,7 +41,9 @@ class RolloutSourceConfig:
     prompts_per_step: int = setting(16, about="problems of one step", source="arXiv:2402.03300", ge=1)
     group_size: int = setting(64, about="attempts at each problem", source="arXiv:2402.03300", ge=1)
     shuffle: bool = setting(True, about="new order in each epoch; false keeps the set's order")
-    max_prompt_tokens: int | None = setting(None, about="leave out problems with a longer prompt; none makes one an error", unit="tokens", ge=1)
+    max_prompt_tokens: int | None = setting(
+        None, about="leave out problems with a longer prompt; none makes one an error", unit="tokens", ge=1
+    )
 
 
 SOURCES: dict[str, type] = {"dataset": DatasetSourceConfig, "rollout": RolloutSourceConfig}
@@ -109,7 +105,9 @@ class DatasetSource:
 
     live = False
 
-    def __init__(self, settings: DatasetSourceConfig, groups: Tokenized, useful: Callable[[Group], bool], *address: int | str) -> None:
+    def __init__(
+        self, settings: DatasetSourceConfig, groups: Tokenized, useful: Callable[[Group], bool], *address: int | str
+    ) -> None:
         self.settings, self.groups, self.useful = settings, groups, useful
         self.cursor = Cursor(len(groups), *address, shuffle=settings.shuffle)
         self.left_out = 0
@@ -158,7 +156,7 @@ class RolloutSource:
     """Groups that the engine samples and the rewards score.
 
     Args:
-        useful: whether the algorithm can learn from a group; with `max_refills`, others are replaced by further rounds of problems.
+        useful: whether the algorithm can learn from a group; with `max_refills`, others are replaced by further problems.
         address: (run seed, stage); with step, problem and sample index it is the address of every seed.
     """
 
@@ -199,7 +197,10 @@ class RolloutSource:
     def refresh(self, update: WeightUpdate) -> None:
         digest = self.engine.load_weights(update)
         if digest != update.digest:
-            raise RunError(f"the engine holds other weights than the learner published (version {update.version}): {digest} is not {update.digest}")
+            raise RunError(
+                f"the engine holds other weights than the learner published as version {update.version}: "
+                f"digest {digest} is not {update.digest}"
+            )
 
     def state(self) -> dict[str, Any]:
         return {"taken": self.cursor.taken}
@@ -212,7 +213,9 @@ class RolloutSource:
         drawn = [(self.cursor.epoch, self.prompts[next(self.cursor)]) for _ in range(count)]
         size = self.settings.group_size
         requests = [
-            prompt.request(self.settings.sampling, *self.address, step, epoch, sample) for epoch, prompt in drawn for sample in range(size)
+            prompt.request(self.settings.sampling, *self.address, step, epoch, sample)
+            for epoch, prompt in drawn
+            for sample in range(size)
         ]
         attempts = self.engine.generate(requests)
         generated = time.perf_counter()
@@ -257,5 +260,9 @@ def prompts_for(settings: RolloutSourceConfig, prompter: Prompter, field: str) -
     """The source's problems as prompts, checked against the student's context and, where answers are verified, for gold ones."""
     graded = any(reward.name == "accuracy" for reward in settings.rewards)
     return prompter.prompts(
-        settings.problems.groups(), settings.sampling, field=f"{field}.problems", graded=graded, max_prompt_tokens=settings.max_prompt_tokens
+        settings.problems.groups(),
+        settings.sampling,
+        field=f"{field}.problems",
+        graded=graded,
+        max_prompt_tokens=settings.max_prompt_tokens,
     )

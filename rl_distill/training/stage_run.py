@@ -9,6 +9,7 @@ from typing import Any
 
 from rl_distill.evaluation.evaluator import EvaluationResult, result_to_dict
 from rl_distill.learning.checkpoint import Checkpoints, read_state, sealed
+from rl_distill.recipe import BASE
 from rl_distill.records import group_to_dict
 from rl_distill.tracking import Trackers
 from rl_distill.tracking.append_log import AppendLog
@@ -49,7 +50,15 @@ class StageRun:
     """
 
     def __init__(
-        self, name: str, training: Training, folder: RunFolder, workshop: Workshop, records: Records, stop: StopRequest, *, first_step: int
+        self,
+        name: str,
+        training: Training,
+        folder: RunFolder,
+        workshop: Workshop,
+        records: Records,
+        stop: StopRequest,
+        *,
+        first_step: int,
     ) -> None:
         self.name, self.training, self.folder, self.workshop = name, training, folder, workshop
         self.records, self.stop, self.first_step = records, stop, first_step
@@ -71,7 +80,7 @@ class StageRun:
         self._boundary = self._state(progress)
         try:
             progress = train(parts, progress, self._after_step)
-        except BaseException:
+        except Exception:
             self._save_boundary()
             raise
         self._save()
@@ -84,9 +93,9 @@ class StageRun:
         """The state of the newest intact checkpoint, or the beginning. Records are cut back to match."""
         newest = self.checkpoints.latest(say)
         if newest is None:
-            start = self.folder.path / "stages" / f".{self.name}.start.json"
+            start = self.folder.start(self.name)
             if start.exists():
-                self.records.truncate(json.loads(start.read_text()))
+                self._cut_back(json.loads(start.read_text()))
             else:
                 start.parent.mkdir(parents=True, exist_ok=True)
                 start.write_text(json.dumps(self.records.positions()))
@@ -94,10 +103,19 @@ class StageRun:
         state = read_state(newest)
         parts.learner.load(newest)
         parts.source.load_state(state["source"])
-        self.records.truncate(state["positions"])
         progress = Progress(**state["progress"])
+        if not parts.finished(progress):
+            self._cut_back(state["positions"])
         say(f"{self.name}: continues after step {progress.step} from {newest}")
         return progress
+
+    def _cut_back(self, positions: Mapping[str, int]) -> None:
+        """Drop the records of the steps that will be done again. What later stages recorded stands behind them: those are done
+        again too."""
+        stages = [BASE, *(stage.name for stage in self.workshop.recipe.stages)]
+        for later in stages[stages.index(self.name) + 1 :]:
+            self.folder.forget(later)
+        self.records.truncate(positions)
 
     def _after_step(self, progress: Progress, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
         assert self.parts is not None
@@ -121,7 +139,9 @@ class StageRun:
         if due or self.stop.signal_name:
             self._save(score)
         if self.stop.signal_name and not self.parts.finished(progress):
-            raise Interrupted(f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved")
+            raise Interrupted(
+                f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved"
+            )
 
     def _write_records(self, step: int, groups: Sequence[Group]) -> None:
         for group in groups:

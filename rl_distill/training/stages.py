@@ -2,17 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from rl_distill.algorithms import ALGORITHMS
-from rl_distill.algorithms.base import Algorithm, Need
+from rl_distill.algorithms import AnyAlgorithm
+from rl_distill.algorithms.base import Need
 from rl_distill.config import config, one_of, setting
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.training.sources import SOURCES, DatasetSourceConfig, RolloutSourceConfig
 
 if TYPE_CHECKING:
-    AnyAlgorithm = Algorithm
     AnySource = DatasetSourceConfig | RolloutSourceConfig
 else:
-    AnyAlgorithm = one_of(ALGORITHMS)
     AnySource = one_of(SOURCES)
 
 
@@ -25,13 +23,19 @@ class Training:
     learner: LearnerConfig = setting(LearnerConfig(), about="how weights change")
     steps: int | None = setting(None, about="rounds of source, loss and update", ge=1)
     epochs: float | None = setting(None, about="passes over a data set's useful groups", gt=0)
-    max_generated_tokens: int | None = setting(None, about="ends with the step that reaches this many sampled tokens", unit="tokens", ge=1)
-    mini_batches: int = setting(1, about="optimizer steps each round's samples are cut into; above 1 the later ones are off-policy", ge=1)
+    max_generated_tokens: int | None = setting(
+        None, about="ends with the step that reaches this many sampled tokens", unit="tokens", ge=1
+    )
+    mini_batches: int = setting(
+        1, about="optimizer steps each round's samples are cut into; above 1 the later ones are off-policy", ge=1
+    )
 
     def __post_init__(self) -> None:
         given = [name for name in ("steps", "epochs", "max_generated_tokens") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"its length is given by {', '.join(given) or 'nothing'}; give exactly one of steps, epochs, max_generated_tokens")
+            raise ValueError(
+                f"its length is given by {', '.join(given) or 'nothing'}; give exactly one of steps, epochs, max_generated_tokens"
+            )
         online = isinstance(self.source, RolloutSourceConfig)
         if given == ["epochs"] and online:
             raise ValueError("epochs counts passes over a data set, and rollouts have none; give steps or max_generated_tokens")
@@ -44,15 +48,21 @@ class Training:
         if not online:
             raise ValueError("max_generated_tokens never ends a data set stage; give steps or epochs")
         if self.learner.schedule != "constant":
-            raise ValueError(f"learner.schedule {self.learner.schedule!r} needs a known number of steps; use constant, or give steps")
+            raise ValueError(
+                f"learner.schedule {self.learner.schedule!r} needs a known number of steps; use constant, or give steps"
+            )
         if self.learner.warmup_fraction and self.learner.warmup_steps is None:
             raise ValueError("learner.warmup_fraction needs a known number of steps; give learner.warmup_steps")
 
     def _check_rollouts(self) -> None:
         if not isinstance(self.source, RolloutSourceConfig):
-            raise ValueError(f"algorithm {self.algorithm.name!r} trains on what the student samples; use a source with name rollout")
+            raise ValueError(
+                f"algorithm {self.algorithm.name!r} trains on what the student samples; use a source with name rollout"
+            )
         if self.source.sampling.top_p < 1 or self.source.sampling.temperature == 0:
-            raise ValueError("source.sampling must have temperature above 0 and top_p 1 in training; otherwise the ratios would be wrong")
+            raise ValueError(
+                "source.sampling must have temperature above 0 and top_p 1 in training; otherwise the ratios would be wrong"
+            )
         if self.source.group_size < 2 and getattr(self.algorithm, "advantage", "raw") != "raw":
             raise ValueError("source.group_size 1 has no baseline; sample two or more attempts at each problem")
 

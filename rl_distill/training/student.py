@@ -3,23 +3,22 @@
 import hashlib
 import json
 import os
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import transformers
 
 from rl_distill import __version__
 from rl_distill.config import config, dump, one_of, setting
 from rl_distill.errors import InputError
 from rl_distill.models.loading import Architecture, load_tokenizer
 from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
-from rl_distill.problems import PROBLEM_SETS
-from rl_distill.problems.base import ProblemSet
+from rl_distill.problems import AnyProblemSet
+from rl_distill.problems.base import ReadsData
 from rl_distill.text import PromptFormat
 from rl_distill.training.stages import Training
-
-AnyProblemSet = ProblemSet if TYPE_CHECKING else one_of(PROBLEM_SETS)
 
 
 @config
@@ -47,12 +46,15 @@ class ByteBpeTokenizer:
 
 
 TOKENIZERS: dict[str, type] = {"arithmetic": ArithmeticTokenizer, "byte_bpe": ByteBpeTokenizer}
-AnyTokenizer = ArithmeticTokenizer if TYPE_CHECKING else one_of(TOKENIZERS)
+if TYPE_CHECKING:
+    AnyTokenizer = ArithmeticTokenizer | ByteBpeTokenizer
+else:
+    AnyTokenizer = one_of(TOKENIZERS)
 
 
 @config
 class SeededModel(Architecture):
-    """A small model built from a seed; with `pretraining` it is trained once and kept in a cache under the hash of all that made it."""
+    """A small model built from a seed; with `pretraining` it is trained once and cached by a hash of all that made it."""
 
     tokenizer: AnyTokenizer = setting(about="how text becomes tokens")
     pretraining: Training | None = setting(None, about="makes the base student from the initial weights; none starts from those")
@@ -71,25 +73,25 @@ def build_tokenizer(student: Student) -> Any:
 
 
 def cache_folder(student: Student) -> Path:
-    """Where the pretrained student lies or will lie: under a hash of its recipe, its data files and what computes it."""
-    made_by = {"rl_distill": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
-    recipe = {"student": dump(student), "data": _data_files(dump(student)), **made_by}
+    """Where the pretrained student lies or will lie: under a hash of its recipe, its data and what computes it."""
+    made_by = {"rl_distill": __version__, "torch": torch.__version__, "transformers": version("transformers")}
+    recipe = {"student": dump(student), "data": _data_digests(student.model), **made_by}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     root = Path(os.environ.get("RL_DISTILL_CACHE") or Path.home() / ".cache" / "rl_distill")
     try:
         (root / "students").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError("RL_DISTILL_CACHE", f"{str(root)!r} cannot be written ({error.strerror})", "name a folder you may write to") from None
+        raise InputError(
+            "RL_DISTILL_CACHE", f"{str(root)!r} cannot be written ({error.strerror})", "name a folder you may write to"
+        ) from None
     return root / "students" / key
 
 
-def _data_files(tree: Any) -> dict[str, str]:
-    """Digest of every file that a `path` key names, so that changed data makes another student."""
-    if not isinstance(tree, dict):
-        return {}
+def _data_digests(settings: Any, key: str = "model") -> dict[str, str]:
+    """Digest of what every problem set below a configuration reads, wherever that lies: changed data makes another student."""
+    if isinstance(settings, ReadsData):
+        return {key: settings.data_digest()}
     found: dict[str, str] = {}
-    for key, value in tree.items():
-        if key == "path" and isinstance(value, str) and Path(value).is_file():
-            found[value] = hashlib.sha256(Path(value).read_bytes()).hexdigest()
-        found |= _data_files(value)
+    for field in fields(settings) if is_dataclass(settings) else ():
+        found |= _data_digests(getattr(settings, field.name), f"{key}.{field.name}")
     return found

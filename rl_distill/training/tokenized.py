@@ -31,7 +31,8 @@ class Tokenized:
         if longest > self.prompter.max_context:
             raise InputError(
                 self.field,
-                f"an attempt at problem {group.problem.id!r} has {longest} tokens, more than the student's context of {self.prompter.max_context}",
+                f"an attempt at problem {group.problem.id!r} has {longest} tokens, more than the student's context of "
+                f"{self.prompter.max_context}",
                 "set source.max_tokens to leave long groups out, or take a student with a longer context",
             )
         return replace(group, trajectories=trajectories)

@@ -25,7 +25,7 @@ def draw(low: int, high: int, count: int) -> tuple[int, ...]:
 
 
 def attempt(problem: str, prompt: tuple[int, ...], length: int, correct: bool | None, reward: float | None) -> Trajectory:
-    """One response of `length` tokens with columns from a sampler, a reference and an earlier self that differ from the policy."""
+    """One response of `length` tokens, with columns of a sampler, a reference and an earlier self."""
     count = len(prompt) + length
     columns = {
         name: tuple((-2 * torch.rand(count, generator=SEEDS, dtype=torch.float64)).tolist())
@@ -54,7 +54,9 @@ def make_groups() -> list[Group]:
         groups.append(
             Group(
                 problem=Problem(id=name, prompt="", answer="1", source="test"),
-                trajectories=tuple(attempt(name, prompt, length, *reward) for length, reward in zip(lengths, rewards, strict=True)),
+                trajectories=tuple(
+                    attempt(name, prompt, length, *reward) for length, reward in zip(lengths, rewards, strict=True)
+                ),
             )
         )
     return groups
@@ -183,11 +185,14 @@ def test_needs_are_what_the_loss_touches(name):
 
     def run(absent: set[str]) -> None:
         groups = [
-            replace(group, trajectories=tuple(replace(t, **dict.fromkeys(absent)) for t in group.trajectories)) for group in GROUPS
+            replace(group, trajectories=tuple(replace(t, **dict.fromkeys(absent)) for t in group.trajectories))
+            for group in GROUPS
         ]
         samples = [sample for group in groups for sample in algorithm.samples(group)]
         batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
-        algorithm.loss(PolicyOutput(torch.zeros(batch.token_ids.shape).double() - 1), batch, totals(samples, ("",), torch.float64))
+        algorithm.loss(
+            PolicyOutput(torch.zeros(batch.token_ids.shape).double() - 1), batch, totals(samples, ("",), torch.float64)
+        )
 
     run({"behavior_logprobs", "reference_logprobs", "proximal_logprobs"} - named)
     for column in named:
@@ -258,10 +263,14 @@ def test_no_key_without_effect(name, key):
     """Setting a key changes the credit, the loss, the gradient or how often rollouts are refilled, or it is refused."""
 
     def outcome(algorithm):
-        flat = replace(GROUPS[0], trajectories=tuple(replace(t, score=Score(value=1.0, verdict=None)) for t in GROUPS[0].trajectories))
+        flat = replace(
+            GROUPS[0], trajectories=tuple(replace(t, score=Score(value=1.0, verdict=None)) for t in GROUPS[0].trajectories)
+        )
         samples = algorithm.finish([sample for group in [*GROUPS, flat] for sample in algorithm.samples(group)])
         batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
-        logprobs = (-2 * torch.rand(batch.token_ids.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).requires_grad_()
+        logprobs = (
+            -2 * torch.rand(batch.token_ids.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        ).requires_grad_()
         out = algorithm.loss(PolicyOutput(logprobs), batch, totals(samples, ("",), torch.float64))
         (gradient,) = torch.autograd.grad(out.loss, logprobs)
         credit = [(sample.advantage, sample.label, sample.trajectory) for sample in samples]

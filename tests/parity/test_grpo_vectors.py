@@ -166,8 +166,11 @@ def test_kl_estimates():
 def test_kl_in_the_reward_is_the_k1_sum_under_the_sampler():
     algorithm = Rloo()
     expected = [
-        reward - 0.05 * (sum(INPUTS["logp_old_trainer"][i]) - sum(INPUTS["logp_ref_or_teacher"][i])) for i, reward in enumerate(REWARDS)
+        reward - 0.05 * (sum(INPUTS["logp_old_trainer"][i]) - sum(INPUTS["logp_ref_or_teacher"][i]))
+        for i, reward in enumerate(REWARDS)
     ]
     problem = Problem(id="p", prompt="", answer=None, source="vectors")
-    group = Group(problem=problem, trajectories=tuple(trajectory(i, reward, "logp_old_trainer") for i, reward in enumerate(REWARDS)))
+    group = Group(
+        problem=problem, trajectories=tuple(trajectory(i, reward, "logp_old_trainer") for i, reward in enumerate(REWARDS))
+    )
     assert [sample.advantage for sample in algorithm.samples(group)] == pytest.approx(leave_one_out(expected), abs=1e-12)

@@ -86,7 +86,9 @@ def test_redi_at_the_logits():
     close([rows["pos"].tolist(), rows["neg"].tolist()], [case["pos_logps"], case["neg_logps"]])
     samples = [sample(rows["pos"].tolist(), 1, "u", None), sample(rows["neg"].tolist(), -1, "u", None)]
     batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
-    logprobs = torch.stack([torch.nn.functional.pad(row, (PROMPT, batch.token_ids.shape[1] - PROMPT - len(row))) for row in rows.values()])
+    logprobs = torch.stack(
+        [torch.nn.functional.pad(row, (PROMPT, batch.token_ids.shape[1] - PROMPT - len(row))) for row in rows.values()]
+    )
     loss = Redi(negative_coef=case["alpha"]).loss(PolicyOutput(logprobs), batch, totals(samples, ("",), torch.float64)).loss
     assert loss.item() == pytest.approx(case["loss"], abs=TOLERANCE)
     loss.backward()
@@ -136,7 +138,11 @@ def test_redi_is_unbounded_below():
 
 @pytest.mark.parametrize(
     ("aggregation", "key"),
-    [("token_mean", "token_mean_loss_as_in_code"), ("sequence_sum", "paper_eq1_sequence_sum_mean"), ("sequence_mean", "mean_of_sequence_means")],
+    [
+        ("token_mean", "token_mean_loss_as_in_code"),
+        ("sequence_sum", "paper_eq1_sequence_sum_mean"),
+        ("sequence_mean", "mean_of_sequence_means"),
+    ],
 )
 def test_stage_one_sft(aggregation, key):
     case = CASES["tv8_stage1_sft"]

@@ -67,6 +67,22 @@ def test_model_solutions_keep_their_grades_and_say_when_they_broke_off(tmp_path:
     assert [solution.model for solution in group.trajectories] == ["small", "large", "large"]
 
 
+def test_the_file_as_it_is_published_holds_the_same_solutions(tmp_path: Path) -> None:
+    graded = {"small": "6b_finetuning", "large": "175b_verification"}
+    columns = {
+        graded[one["model"]]: {"solution": one["text"], "is_correct": one["is_correct"]} for one in SOLUTIONS["solutions"][:2]
+    }
+    published = {"question": "How much?", "ground_truth": SOLUTIONS["ground_truth"], **columns}
+    _, group = Gsm8kSolutions(path=file_with(tmp_path, published, published)).groups()
+    (expected,) = Gsm8kSolutions(path=file_with(tmp_path, {**SOLUTIONS, "id": "gsm8k-test-1"})).groups()
+    assert group.problem == expected.problem
+    assert [solution.messages for solution in group.trajectories] == [solution.messages for solution in expected.trajectories[:2]]
+    assert [(solution.model, solution.status) for solution in group.trajectories] == [
+        ("6b_finetuning", "correct"),
+        ("175b_verification", "wrong"),
+    ]
+
+
 def test_a_grade_that_is_not_true_or_false_is_an_input_error(tmp_path: Path) -> None:
     row = {**SOLUTIONS, "solutions": [{"model": "m", "text": "A: 2", "is_correct": "yes"}]}
     with pytest.raises(InputError, match="line 1, solution 1.*is_correct"):

@@ -78,7 +78,7 @@ def test_the_nucleus_of_a_flat_distribution_over_a_large_vocabulary_reaches_its_
         mass = (logprobs.double().exp() * kept).sum(-1)
         least = torch.where(kept, logprobs, torch.inf).amin(-1).double().exp()
         assert bool((mass >= top_p).all()) and bool((mass - least < top_p).all())
-        assert bool((logprobs.exp()[~kept].max() <= least.max()))
+        assert bool(logprobs.exp()[~kept].max() <= least.max())
 
 
 def test_temperature_0_takes_the_most_likely_token_with_certainty() -> None:

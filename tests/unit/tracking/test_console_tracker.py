@@ -35,9 +35,9 @@ class Terminal(io.StringIO):
 def test_a_plain_line_tells_stage_step_metrics_and_the_time_left() -> None:
     stream, clock = io.StringIO(), Clock()
     tracker = ConsoleTracker(STAGES, stream=stream, clock=clock)
-    tracker.log("redi", 2, {"loss": 0.51239, "logprob/margin": 1.5, "preference/accuracy": 0.75, "gradient/norm": 9.0})
+    tracker.log("redi", 0, {"loss": 0.51239, "logprob/margin": 1.5, "preference/accuracy": 0.75, "gradient/norm": 9.0})
     clock.seconds = 20.0
-    tracker.log("redi", 4, {"loss": 0.5})
+    tracker.log("redi", 2, {"loss": 0.5})
     assert stream.getvalue().splitlines() == [
         "[2/2] redi  step 1/100  loss 0.5124  margin 1.5  accuracy 0.75",
         "[2/2] redi  step 3/100  loss 0.5  0:16:10 left",
@@ -48,9 +48,9 @@ def test_plain_lines_are_spaced_but_the_ends_of_a_stage_and_evaluations_are_alwa
     stream, clock = io.StringIO(), Clock()
     tracker = ConsoleTracker(STAGES, stream=stream, clock=clock)
     for step in range(102):
-        tracker.log("sft" if step < 2 else "redi", step, {"loss": 1.0})
+        tracker.log(*(("sft", step) if step < 2 else ("redi", step - 2)), {"loss": 1.0})
         if step == 50:
-            tracker.log("redi", step, {"evaluation/accuracy": 0.25})
+            tracker.log("redi", step - 2, {"evaluation/accuracy": 0.25})
         clock.seconds += PLAIN_SECONDS / 40
     shown = [re.search(r"(\w+)  step (\d+)/", line).groups() for line in stream.getvalue().splitlines()]  # type: ignore[union-attr]
     assert shown == [("sft", "1"), ("sft", "2"), ("redi", "1"), ("redi", "41"), ("redi", "49"), ("redi", "89"), ("redi", "100")]
@@ -60,7 +60,7 @@ def test_plain_lines_are_spaced_but_the_ends_of_a_stage_and_evaluations_are_alwa
 def test_a_stage_of_unknown_length_shows_its_step_and_the_next_stage_starts_at_one() -> None:
     stream, clock = io.StringIO(), Clock()
     tracker = ConsoleTracker({"sft": 2, "grpo": None, "redi": 5}, stream=stream, clock=clock)
-    for step, stage in enumerate(["sft", "sft", "grpo", "grpo", "grpo", "redi", "redi"]):
+    for stage, step in [("sft", 0), ("sft", 1), ("grpo", 0), ("grpo", 1), ("grpo", 2), ("redi", 0), ("redi", 1)]:
         tracker.log(stage, step, {})
         clock.seconds += PLAIN_SECONDS
     steps = [line.split("  ", 1)[1] for line in stream.getvalue().splitlines()]
@@ -134,7 +134,7 @@ def test_a_closed_stream_ends_the_display_and_not_the_run(monkeypatch: pytest.Mo
     tracker.log("sft", 1, {"loss": 1.0})
     tracker.artifact(Path("final"), "checkpoint", "final")
     tracker.close()
-    tracker.log("redi", 2, {"loss": 1.0})
+    tracker.log("redi", 0, {"loss": 1.0})
 
 
 def test_a_reader_that_goes_away_leaves_the_process_healthy_to_its_end() -> None:

@@ -83,6 +83,14 @@ def test_offline_files_hold_the_metrics_by_step_and_stage(tmp_path: Path, capfd:
     assert capfd.readouterr().out == ""
 
 
+def test_steps_of_a_later_stage_go_on_where_the_run_is(tmp_path: Path) -> None:
+    tracker = offline(tmp_path / "run")
+    tracker.log("sft", 0, {"loss": 1.0, "run/step": 0.0})
+    tracker.log("redi", 0, {"loss": 2.0, "run/step": 1.0})
+    finished(tracker)
+    assert [(row["_step"], row["stage"]) for row in history(tmp_path / "run")] == [(0, "sft"), (1, "redi")]
+
+
 def test_offline_files_hold_identity_group_tags_and_the_recipe(tmp_path: Path) -> None:
     finished(offline(tmp_path / "run", group="redi", tags=("debug", "cpu")))
     (run,) = [record.run for record in records(tmp_path / "run") if record.WhichOneof("record_type") == "run"]

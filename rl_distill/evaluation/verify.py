@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rl_distill.config import parse
 from rl_distill.errors import InputError
 from rl_distill.rewards.accuracy import Accuracy
 from rl_distill.trajectory import Verdict
@@ -14,11 +15,14 @@ from rl_distill.trajectory import Verdict
 _ADDED = ("verdict", "method")
 
 
-def verify_file(path: Path, out: Path, accuracy: Accuracy) -> dict[str, int]:
+def verify_file(path: Path, out: Path, *, deadline: float | None = None) -> dict[str, int]:
     """Grade rows of {answer, response, ...} and write them with `verdict` and `method` added; how many had each verdict.
 
     Rows keep their order and their text: the two columns are appended to each line as it stands. `answer` is text, a whole
     number, or null where nobody knows it. The output appears whole or not at all, and may replace the input.
+
+    Args:
+        deadline: seconds for one symbolic comparison; None is the reward's default.
 
     Raises:
         InputError: a file cannot be read or written, or a row is malformed (by its line number).
@@ -27,6 +31,7 @@ def verify_file(path: Path, out: Path, accuracy: Accuracy) -> dict[str, int]:
         raise InputError("-o", f"folder {str(out.parent)!r} does not exist", "create it, or write elsewhere")
     lines = _lines(path)
     pairs = [_pair(line, f"{path}, line {number}") for number, line in lines]
+    accuracy = Accuracy() if deadline is None else parse(Accuracy, {"deadline": deadline})
     verdicts = accuracy.grade(pairs)
     _write_atomically(out, [_extended(line, verdict) for (_, line), verdict in zip(lines, verdicts, strict=True)])
     found = Counter(verdict.status for verdict in verdicts)

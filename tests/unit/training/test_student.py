@@ -1,0 +1,64 @@
+"""The cache of pretrained students: another key for everything that makes another student."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl_distill.config import parse
+from rl_distill.training.student import Student, cache_folder
+
+ROW = {"question": "How much is 1 + 1?", "answer": "1 + 1 = 2\n#### 2"}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RL_DISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RL_DISTILL_DATA", str(tmp_path))
+
+
+def student(problems: dict[str, Any], **architecture: Any) -> Student:
+    source = {"name": "dataset", "problems": problems}
+    pretraining = {"algorithm": {"name": "sft"}, "source": source, "steps": 1}
+    return parse(Student, {"model": {"tokenizer": {"name": "arithmetic"}, "pretraining": pretraining, **architecture}})
+
+
+def write(path: Path, *rows: object) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_the_same_recipe_and_data_have_the_same_folder(tmp_path: Path) -> None:
+    write(tmp_path / "gsm8k_train.jsonl", ROW)
+    assert cache_folder(student({"name": "gsm8k"})) == cache_folder(student({"name": "gsm8k"}))
+
+
+def test_another_recipe_has_another_folder() -> None:
+    assert cache_folder(student({"name": "arithmetic"})) != cache_folder(student({"name": "arithmetic"}, seed=1))
+
+
+@pytest.mark.parametrize("place", ["the data folder", "a path"])
+@pytest.mark.parametrize("role", ["pretraining", "tokenizer"])
+def test_changed_data_has_another_folder(tmp_path: Path, place: str, role: str) -> None:
+    path = write(tmp_path / "gsm8k_train.jsonl", ROW)
+    problems = {"name": "gsm8k", **({"path": path} if place == "a path" else {})}
+    if role == "tokenizer":
+        recipe = student({"name": "arithmetic"}, tokenizer={"name": "byte_bpe", "texts": problems})
+    else:
+        recipe = student(problems)
+    before = cache_folder(recipe)
+    write(tmp_path / "gsm8k_train.jsonl", {**ROW, "question": "How much is 2?"})
+    assert cache_folder(recipe) != before
+    write(tmp_path / "gsm8k_train.jsonl", ROW)
+    assert cache_folder(recipe) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("jsonl", {"prompt": "1 + 1?", "answer": "2"}), ("trl", {"prompt": "1 + 1?", "completion": "2"})]
+)
+def test_changed_rows_of_a_users_own_file_have_another_folder(tmp_path: Path, name: str, row: dict[str, str]) -> None:
+    recipe = student({"name": name, "path": write(tmp_path / "own.jsonl", row)})
+    before = cache_folder(recipe)
+    write(tmp_path / "own.jsonl", {**row, "prompt": "2?"})
+    assert cache_folder(recipe) != before
