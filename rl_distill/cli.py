@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped: by Ctrl-C", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         return 0  # the reader of our output went away
 
@@ -66,15 +69,15 @@ def _train(parsed: argparse.Namespace) -> int:
     recipe = load_recipe(parsed.recipe, parsed.overrides)
     try:
         summary = train(recipe, say=lambda line: print(line, flush=True))
+        table = markdown(HEADER, route_rows(summary["routes"]))
+        (recipe.folder / "table.md").write_text(table + "\n")
+        plot_run(summary["routes"], read_metrics(recipe.folder / "metrics.jsonl"), recipe.folder / "curves.png")
     except InputError:
         raise
     except (Exception, KeyboardInterrupt) as error:
         command = ["rl-distill", "train", str(parsed.recipe), *parsed.overrides]
         print(failure_report(error, recipe.folder, command), file=sys.stderr)
         return 1
-    table = markdown(HEADER, route_rows(summary["routes"]))
-    (recipe.folder / "table.md").write_text(table + "\n")
-    plot_run(summary["routes"], read_metrics(recipe.folder / "metrics.jsonl"), recipe.folder / "curves.png")
     print(
         f"\n{table}\n\ntable: {recipe.folder / 'table.md'}   figure: {recipe.folder / 'curves.png'}   "
         f"student: {recipe.folder / 'final'}"

@@ -57,7 +57,7 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise InputError(str(path), f"is not valid YAML ({_one_line(error)})", "mend the file at that line") from None
     except OSError as error:
         raise InputError("recipe", f"{str(path)!r} cannot be read ({error.strerror})", "give a readable YAML file") from None
-    if not isinstance(tree, DictConfig):
+    if not isinstance(tree, DictConfig) or not tree:
         raise InputError(str(path), "holds no mapping of keys", "start it with `name: ...`")
     for override in overrides:
         _apply(tree, override)
@@ -98,7 +98,7 @@ def keys(cls: type, prefix: str = "") -> Iterator[dict[str, str]]:
             "type": _type_name(info.annotation),
             "default": "required" if info.is_required() else _default_text(info.get_default(call_default_factory=True)),
             "unit": extra.get("unit", ""),
-            "about": info.description or "",
+            "about": info.description or _summary(cls),
             "source": extra.get("source", ""),
         }
         for inner in classes:
@@ -172,10 +172,10 @@ _EXPECTED = {
     "model_attributes_type": "a mapping of keys, among them `name`",
     "dict_type": "a mapping of keys, among them `name`",
     "finite_number": "a finite number",
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number not below {ge}",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "a number not above {le}",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number not below {ge:g}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "a number not above {le:g}",
     "too_short": "a list of {min_length} or more",
     "string_pattern_mismatch": "a text of the form {pattern}",
 }
@@ -263,6 +263,11 @@ def _tag(cls: type) -> str:
             default = cls.__pydantic_fields__["name"].default  # type: ignore[attr-defined]
             return default if isinstance(default, str) and default is not MISSING else ""
     return ""
+
+
+def _summary(cls: type) -> str:
+    """What the `name` that picks a class stands for: the first line of its docstring."""
+    return (cls.__doc__ or "").strip().split("\n")[0]
 
 
 def _type_name(annotation: Any) -> str:

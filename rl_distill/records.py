@@ -29,12 +29,12 @@ def read_groups(path: Path) -> Iterator[Group]:
         InputError: the file is missing, or a line is no group.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().removesuffix(b"\n").split(b"\n")  # text.splitlines() would cut at U+2028 inside a record too
     except OSError as error:
         raise InputError(
             "path", f"{str(path)!r} cannot be read ({error.strerror})", "give a file of groups, one JSON object a line"
         ) from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines if lines != [b""] else [], start=1):
         try:
             yield group_from_dict(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:

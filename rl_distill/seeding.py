@@ -12,5 +12,6 @@ def addressed_seed(*address: int | str) -> int:
         >>> addressed_seed(0, "grpo", 31) == addressed_seed(0, "grpo", 3, 1)
         False
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in address)
+    # A separator inside a part is doubled, so that ("a", "b") and any ("a...b",) differ.
+    text = "\x1f".join(f"{type(part).__name__}:{part}".replace("\x1f", "\x1f\x1f") for part in address)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

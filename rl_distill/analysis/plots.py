@@ -37,12 +37,14 @@ def plot_run(routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str,
 
 
 def _routes(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> None:
+    colors = _colors(routes)
     measured = [route for route in routes if route["accuracy"] is not None]
     for place, route in enumerate(measured):
-        errors = [[route["accuracy"] - route["low"]], [route["high"] - route["accuracy"]]]
-        axis.errorbar(place, route["accuracy"], yerr=errors, fmt="o", capsize=4, color=f"C{place}")
+        color, high = colors[route["name"]], route["high"]
+        errors = [[route["accuracy"] - route["low"]], [high - route["accuracy"]]]
+        axis.errorbar(place, route["accuracy"], yerr=errors, fmt="o", capsize=4, color=color)
         axis.annotate(
-            f"{route['accuracy']:.2f}", (place, route["high"]), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8
+            f"{route['accuracy']:.2f}", (place, high), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8
         )
     axis.set_xticks(range(len(measured)), [route["name"] for route in measured], rotation=30, ha="right")
     axis.set(title="held-out accuracy, 95 % interval", ylim=(0, 1.05), xlim=(-0.5, max(0.5, len(measured) - 0.5)))
@@ -50,22 +52,27 @@ def _routes(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Ma
 
 
 def _rewards(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> None:
+    colors = _colors(routes)
     for stage in dict.fromkeys(line["stage"] for line in metrics if "reward/mean" in line):
         lines = [line for line in metrics if line["stage"] == stage and "reward/mean" in line]
-        axis.plot(
-            [line["run/generated_tokens"] for line in lines], [line["reward/mean"] for line in lines], label=stage, marker="."
-        )
+        tokens, rewards = [line["run/generated_tokens"] for line in lines], [line["reward/mean"] for line in lines]
+        axis.plot(tokens, rewards, label=stage, marker=".", color=colors[stage])
     axis.set(title="mean reward in training", xlabel="sampled tokens")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
 
 
 def _logprobs(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> None:
-    stages = dict.fromkeys(line["stage"] for line in metrics if "logprob/rejected" in line)
-    for place, stage in enumerate(stages):
-        lines = [line for line in metrics if line["stage"] == stage]
+    colors = _colors(routes)
+    for stage in dict.fromkeys(line["stage"] for line in metrics if "logprob/rejected" in line):
+        lines = [line for line in metrics if line["stage"] == stage and "logprob/rejected" in line]
         for name, style in (("chosen", "-"), ("rejected", "--")):
-            axis.plot([line[f"logprob/{name}"] for line in lines], style, color=f"C{place}", label=f"{stage}, {name}")
+            axis.plot([line[f"logprob/{name}"] for line in lines], style, color=colors[stage], label=f"{stage}, {name}")
     axis.set(title="mean log-prob per token, nats", xlabel="step")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
+
+
+def _colors(routes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """One color for each route, the same in every panel."""
+    return {route["name"]: f"C{place % 10}" for place, route in enumerate(routes)}

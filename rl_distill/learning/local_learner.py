@@ -98,7 +98,8 @@ class LocalLearner:
     def save(self, folder: Path) -> None:
         tensors = {name: parameter.detach().contiguous() for name, parameter in self.model.named_parameters()}
         save_file(tensors, folder / "weights.safetensors")
-        torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+        with (folder / "optimizer.pt").open("wb") as file:  # given a path, torch would not say why writing failed
+            torch.save(self.optimizer.state_dict(), file)
         (folder / "learner.json").write_text(json.dumps({"steps_done": self.steps_done}))
 
     def load(self, folder: Path) -> None:

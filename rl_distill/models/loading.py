@@ -1,5 +1,6 @@
 """A tokenizer and a causal language model from a folder or the Hugging Face hub, or a small one built from a seed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from rl_distill.models.logprobs import check_head
 
 @config
 class Architecture:
-    """A small Qwen2-style model built from a seed."""
+    """A small model built from a seed: Llama, which is Qwen2 without the attention bias.
+
+    Not Qwen2 itself: `AutoTokenizer` gives every folder of that type Qwen2's own tokenizer, whatever is saved there.
+    """
 
     seed: int = setting(0, about="seed of the initial weights and of the pretraining")
     hidden_size: int = setting(64, about="width", ge=1)
@@ -26,9 +30,9 @@ class Architecture:
 
     def build(self, tokenizer: Any) -> Any:
         """The model with its initial weights: a function of this record and the tokenizer's size."""
-        from transformers import Qwen2Config, Qwen2ForCausalLM
+        from transformers import LlamaConfig, LlamaForCausalLM
 
-        settings = Qwen2Config(
+        settings = LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=self.hidden_size,
             intermediate_size=self.intermediate_size,
@@ -45,7 +49,7 @@ class Architecture:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return Qwen2ForCausalLM(settings).eval()
+            return LlamaForCausalLM(settings).eval()
 
 
 def load_tokenizer(name_or_path: str) -> Any:
@@ -54,9 +58,13 @@ def load_tokenizer(name_or_path: str) -> Any:
     Raises:
         InputError: there is none at that path or name, or it lacks what a run needs.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     tokenizer = _from_pretrained(AutoTokenizer, name_or_path)
+    saved = Path(name_or_path).expanduser() / "tokenizer.json"
+    if saved.is_file() and not _encodes_like(tokenizer, saved):
+        # transformers may put the model type's usual tokenizer in place of the one that lies there
+        tokenizer = _from_pretrained(PreTrainedTokenizerFast, name_or_path)
     if tokenizer.eos_token_id is None:
         raise InputError(
             "student.model", f"the tokenizer of {name_or_path!r} has no EOS token", "set `eos_token` and save it again"
@@ -89,6 +97,26 @@ def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
     logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _encodes_like(tokenizer: Any, saved: Path) -> bool:
+    """Whether a tokenizer gives the ids that the saved one gives, on text with numbers, symbols and spaces."""
+    from tokenizers import Tokenizer
+
+    probes = ("15 - 9 + 4 = ?", "Step 1:  x^2 = 144,\n\nso it's 12. <think> \\boxed{12} </think>")
+    raw = Tokenizer.from_file(str(saved))
+
+    def ids(encode: Callable[[str], list[int]], text: str) -> list[int] | None:
+        try:
+            return encode(text)
+        except Exception:  # what `tokenizers` raises for a word that a closed vocabulary lacks
+            return None
+
+    return all(
+        ids(lambda text: raw.encode(text, add_special_tokens=False).ids, probe)
+        == ids(lambda text: tokenizer.encode(text, add_special_tokens=False), probe)
+        for probe in probes
+    )
 
 
 def _without_dropout(model: Any) -> Any:

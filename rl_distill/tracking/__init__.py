@@ -20,7 +20,7 @@ METRICS_FILE = "metrics.jsonl"
 class Tracking:
     """Who is told beside `metrics.jsonl`. Each key names an entry of `TRACKERS`."""
 
-    console: Literal["auto", "plain", "off"] = setting("auto", about="auto draws a live bar on a terminal; plain writes lines")
+    console: Literal["auto", "plain", "quiet"] = setting("auto", about="auto draws a live bar on a terminal; plain writes lines, quiet nothing")
     trajectories_every: int | None = setting(
         10, about="write the sampled attempts of every so many steps in full; none writes none", ge=1
     )
@@ -39,7 +39,7 @@ class RunIdentity:
 
 
 def _console(tracking: Tracking, run: RunIdentity) -> Tracker | None:
-    return None if tracking.console == "off" else ConsoleTracker(run.stages, tracking.console)
+    return None if tracking.console == "quiet" else ConsoleTracker(run.stages, tracking.console)
 
 
 def _wandb(tracking: Tracking, run: RunIdentity) -> Tracker | None:

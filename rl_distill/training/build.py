@@ -67,6 +67,15 @@ class Workshop:
             max_generated_tokens=training.max_generated_tokens,
         )
 
+    def check_evaluation(self) -> None:
+        """Read the held-out problems now, before hours of training.
+
+        Raises:
+            InputError: they cannot be put to the student, or an answer to one cannot be graded.
+        """
+        if self.recipe.evaluation is not None:
+            self._evaluator = Evaluator(self.recipe.evaluation, self._prompter(self.model(None)), self.recipe.seed)
+
     def evaluate(self, update: WeightUpdate) -> tuple[EvaluationResult | None, Sequence[Group]]:
         """Measure published weights on the recipe's held-out problems; (None, []) if the recipe measures nothing."""
         settings = self.recipe.evaluation

@@ -8,9 +8,13 @@ from pathlib import Path
 from rl_distill.learning.checkpoint import damage, read_state
 from rl_distill.training.interruption import Interrupted
 
+MAX_CHARACTERS = 600  # of an error's own message; the whole of it is in the log
+
 
 def failure_report(error: BaseException, run_dir: Path, command: list[str]) -> str:
     """One page. The traceback goes to `failure.log` in the run folder, as far as that can be written."""
+    if isinstance(error, KeyboardInterrupt):
+        error = Interrupted("at once, by a second Ctrl-C; the step in hand will be done again")
     lines = [f"{'stopped' if isinstance(error, Interrupted) else 'failed'}: {_what(error)}"]
     if not isinstance(error, Interrupted):
         lines.append(_where(error, run_dir))
@@ -20,7 +24,12 @@ def failure_report(error: BaseException, run_dir: Path, command: list[str]) -> s
 
 
 def _what(error: BaseException) -> str:
+    """The message of an error of ours; of others that of the one which set them off."""
+    if not type(error).__module__.startswith("rl_distill"):
+        while error.__cause__ or error.__context__:
+            error = error.__cause__ or error.__context__ or error
     text = " ".join(str(error).split()) or "no message"
+    text = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
     return text if type(error).__module__.startswith("rl_distill") else f"{type(error).__name__}: {text}"
 
 
@@ -37,11 +46,11 @@ def _where(error: BaseException, run_dir: Path) -> str:
 
 def _saved(run_dir: Path) -> str:
     finished = sorted(path.name for path in (run_dir / "stages").glob("[a-z]*") if path.is_dir())
-    done = f"finished stages {', '.join(finished)}; " if finished else ""
+    done = f"finished stages {', '.join(finished)}" if finished else ""
     checkpoints = [
         path for path in run_dir.glob("checkpoints/*/step-*") if path.parent.name not in finished and damage(path) is None
     ]
     if not checkpoints:
-        return f"{done}no step of an unfinished stage"
+        return done or "nothing yet"
     newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
-    return f"{done}stage {newest.parent.name!r} up to step {read_state(newest)['step']} in {newest}"
+    return f"{done}{'; ' if done else ''}stage {newest.parent.name!r} up to step {read_state(newest)['step']} in {newest}"

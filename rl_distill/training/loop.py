@@ -62,7 +62,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         started = time.perf_counter()
         groups = parts.source.next(progress.step)
         sampled = time.perf_counter()
-        samples = credited(parts, groups)
+        samples, uninformative = credited(parts, groups)
         reports = [parts.learner.step(part).metrics for part in mini_batches(samples, parts.mini_batches)]
         trained = time.perf_counter()
         if parts.source.live:
@@ -71,6 +71,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         metrics = {
             **_means(reports),
             **parts.source.report(),
+            "group/uninformative": float(uninformative),
             "time/source": sampled - started,
             "time/train": trained - sampled,
             "time/publish": ended - trained,
@@ -87,15 +88,19 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
     return progress
 
 
-def credited(parts: Parts, groups: Sequence[Group]) -> list[Sample]:
-    """The step's samples with the columns that the algorithm needs. Units get the group's place: no two groups share one."""
+def credited(parts: Parts, groups: Sequence[Group]) -> tuple[list[Sample], int]:
+    """The step's samples with the columns that the algorithm needs, and how many groups gave none.
+
+    Units get the group's place, so that no two groups share one.
+    """
     needs = parts.algorithm.needs
     if Need.REFERENCE_CREDIT in needs and parts.scorer:
         groups = parts.scorer.annotate_groups(groups)
+    by_group = [parts.algorithm.samples(group) for group in groups]
     samples = [
         replace(sample, unit=f"{place}/{sample.unit}") if sample.unit else sample
-        for place, group in enumerate(groups)
-        for sample in parts.algorithm.samples(group)
+        for place, members in enumerate(by_group)
+        for sample in members
     ]
     if Need.REFERENCE_LOGPROBS in needs and parts.scorer and samples:
         samples = _with_trajectories(samples, parts.scorer.annotate([sample.trajectory for sample in samples]))
@@ -105,7 +110,7 @@ def credited(parts: Parts, groups: Sequence[Group]) -> list[Sample]:
             replace(sample.trajectory, proximal_logprobs=column) for sample, column in zip(samples, columns, strict=True)
         ]
         samples = _with_trajectories(samples, trajectories)
-    return parts.algorithm.finish(samples)
+    return parts.algorithm.finish(samples), by_group.count([])
 
 
 def mini_batches(samples: Sequence[Sample], count: int) -> list[list[Sample]]:

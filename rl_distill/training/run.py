@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from rl_distill.config import dump
@@ -12,9 +13,9 @@ from rl_distill.recipe import BASE, Recipe
 from rl_distill.tracking import RunIdentity, open_trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.build import Workshop
-from rl_distill.training.interruption import StopRequest, graceful_stop
+from rl_distill.training.interruption import Interrupted, StopRequest, graceful_stop
 from rl_distill.training.loop import Progress
-from rl_distill.training.run_folder import RunFolder
+from rl_distill.training.run_folder import RECORDS, RunFolder
 from rl_distill.training.stage_run import RESULT, Records, StageRun, write_result
 from rl_distill.training.stages import Training
 from rl_distill.training.student import SeededModel, cache_folder
@@ -51,19 +52,17 @@ class _Run:
             stages=self._stages(),
             resolved=dump(self.recipe),
         )
-        trackers = open_trackers(self.recipe.tracking, identity)
-        ledger = AppendLog(self.folder.path / "ledger.jsonl")
-        trajectories = AppendLog(self.folder.path / "trajectories" / "rollouts.jsonl")
-        self.records = Records(trackers=trackers, ledger=ledger, trajectories=trajectories)
-        try:
+        with ExitStack() as stack:
+            trackers = open_trackers(self.recipe.tracking, identity)
+            stack.callback(trackers.close)
+            ledger, trajectories = (AppendLog(self.folder.path / RECORDS[name]) for name in ("ledger", "trajectories"))
+            stack.callback(ledger.close)
+            stack.callback(trajectories.close)
+            self.records = Records(trackers=trackers, ledger=ledger, trajectories=trajectories)
             self._base()
             for stage in self.recipe.stages:
                 self._stage(stage.name, stage, self.student(self.recipe.start_of(stage)))
             return self._finish()
-        finally:
-            trackers.close()
-            ledger.close()
-            trajectories.close()
 
     def student(self, name: str) -> str | None:
         """Where a finished stage's student lies; for base the model the recipe names, if it names one."""
@@ -96,6 +95,7 @@ class _Run:
         if cache.is_dir() and (problem := damage(cache)) is not None:
             self.say(f"the cached base student {cache} is damaged ({problem}); it is made again")
         if not cache.is_dir() or damage(cache) is not None:
+            self.workshop.check_evaluation()
             self._stage(BASE, pretraining, None)
             with sealed(cache) as working:
                 shutil.copytree(self.folder.stage(BASE) / "student", working / "student")
@@ -112,6 +112,8 @@ class _Run:
     def _stage(self, name: str, training: Training, start: str | None) -> None:
         if name != BASE and self._finished(name):
             return
+        if self.stop.signal_name:
+            raise Interrupted(f"stopped by {self.stop.signal_name} before stage {name!r}; everything before it is saved")
         first_step = sum(result["step"] for result in self.results.values())
         run = StageRun(name, training, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
         self.results[name] = run.run(start, self.say)

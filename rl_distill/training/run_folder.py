@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,9 +18,11 @@ import yaml
 from rl_distill import __version__
 from rl_distill.config import dump
 from rl_distill.errors import InputError
-from rl_distill.recipe import Recipe
+from rl_distill.learning.checkpoint import clear_leftovers
+from rl_distill.recipe import BASE, Recipe
 
 NOT_COMPARED = ("run_dir", "tracking")  # keys that may change when a run is continued: no number depends on them
+RECORDS = {"metrics": "metrics.jsonl", "ledger": "ledger.jsonl", "trajectories": "trajectories/rollouts.jsonl"}
 
 
 class RunFolder:
@@ -42,24 +45,41 @@ class RunFolder:
             InputError: the folder cannot be written, is in use, or holds a run of another recipe.
         """
         self.path = recipe.folder
-        resolved = dump(recipe)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
-            self._check_same(resolved)
-            self.write("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
-            self.write("environment.json", json.dumps(environment(), indent=2))
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise InputError(
-                "run_dir", f"{str(self.path)!r} cannot be written ({reason})", "choose another with run_dir=PATH"
-            ) from None
+            raise self._refused(f"cannot be written ({error.strerror or error})", "choose another with run_dir=PATH") from None
+        try:
+            self._open(dump(recipe))
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, resolved: dict[str, Any]) -> None:
+        self._check_same(resolved)
+        for folder in (self.path, self.path / "stages", *self.path.glob("checkpoints/*")):
+            clear_leftovers(folder)
+        self._drop_unsaved_steps()
+        self.write("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
+        self.write("environment.json", json.dumps(environment(), indent=2))
 
     def stage(self, name: str) -> Path:
         return self.path / "stages" / name
 
     def checkpoints(self, name: str) -> Path:
         return self.path / "checkpoints" / name
+
+    def start(self, name: str) -> Path:
+        """Where the run's records stood when a stage began."""
+        return self.path / "stages" / f".{name}.start.json"
+
+    def forget(self, name: str) -> None:
+        """Remove all that was saved of a stage, if anything was."""
+        for folder in (self.stage(name), self.checkpoints(name)):
+            if folder.exists():
+                shutil.rmtree(folder)
+        self.start(name).unlink(missing_ok=True)
 
     def run_id(self) -> str:
         """An id of the run that stays over resumes."""
@@ -70,9 +90,11 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Put a small file into the folder, whole or not at all."""
-        working = self.path / f".{name}.tmp"
+        target = self.path / name
+        target.parent.mkdir(exist_ok=True)
+        working = target.with_name(f".{target.name}.tmp")
         working.write_text(text)
-        working.replace(self.path / name)
+        working.replace(target)
 
     def close(self) -> None:
         self._lock.close()
@@ -82,26 +104,45 @@ class RunFolder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
-                "run_dir", f"{str(self.path)!r} is in use by another process", "wait for it, or choose another run_dir"
-            ) from None
+            lock.close()
+            raise self._refused("is in use by another process", "wait for it, or choose another with run_dir=PATH") from None
         return lock
 
     def _check_same(self, resolved: Mapping[str, Any]) -> None:
+        """A recipe may change in what nothing that is saved depends on: the stages after the last one that has a saved step."""
         saved = self.path / "recipe.yaml"
         if not saved.exists():
             return
         try:
             before = yaml.safe_load(saved.read_text())
-        except yaml.YAMLError:
-            raise InputError("run_dir", f"{str(saved)!r} is damaged", "remove the run folder or choose another run_dir") from None
-        for key, then, now in _differences(before, resolved):
-            if key.split(".")[0] not in NOT_COMPARED:
-                raise InputError(
-                    "run_dir",
-                    f"{str(self.path)!r} holds a run of another recipe ({key} is {then!r} there and {now!r} here)",
-                    "choose another with run_dir=PATH, or remove the folder",
-                )
+            stages = [stage["name"] for stage in before["stages"]]
+        except (ValueError, yaml.YAMLError, TypeError, KeyError):
+            raise self._refused("holds a damaged recipe.yaml", "restore that file, or choose another with run_dir=PATH") from None
+        saved_stages = [place for place, name in enumerate((BASE, *stages)) if self._has_saved(name)]
+        if not saved_stages:
+            return
+        count = max(saved_stages)  # base comes before the first of `stages`
+        for key, then, now in _differences(_fixed(before, count), _fixed(resolved, count)):
+            raise self._refused(
+                f"holds a run of another recipe ({key} is {_short(then)} there and {_short(now)} here)",
+                "choose another with run_dir=PATH, or remove the folder",
+            )
+
+    def _has_saved(self, name: str) -> bool:
+        return self.stage(name).exists() or any(self.checkpoints(name).glob("step-*"))
+
+    def _drop_unsaved_steps(self) -> None:
+        """Cut the records back to where a stage began of which no step was saved: it begins again, and may be another one."""
+        for start in (self.path / "stages").glob(".*.start.json"):
+            if not self._has_saved(start.name.removeprefix(".").removesuffix(".start.json")):
+                for name, offset in json.loads(start.read_text()).items():
+                    record = self.path / RECORDS[name]
+                    if record.exists() and record.stat().st_size > offset:
+                        os.truncate(record, offset)
+                start.unlink()
+
+    def _refused(self, problem: str, remedy: str) -> InputError:
+        return InputError("run_dir", f"{str(self.path)!r} {problem}", remedy)
 
 
 def environment() -> dict[str, Any]:
@@ -119,12 +160,23 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _fixed(recipe: Mapping[str, Any], num_stages: int) -> dict[str, Any]:
+    """What must stay as it is when the first so many stages have begun."""
+    kept = {key: value for key, value in recipe.items() if key not in NOT_COMPARED}
+    return kept | {"stages": {stage["name"]: stage for stage in recipe["stages"][:num_stages]}}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in [*before, *(key for key in now if key not in before)]:
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for index, (old, new) in enumerate(zip(before, now, strict=True)):
-            yield from _differences(old, new, f"{path}.{new.get('name', index) if isinstance(new, Mapping) else index}")
+            yield from _differences(old, new, f"{path}.{index}")
     elif before != now:
         yield path, before, now

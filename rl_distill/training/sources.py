@@ -36,7 +36,7 @@ class RolloutSourceConfig:
 
     name: Literal["rollout"] = "rollout"
     problems: AnyProblemSet = setting(about="problems to attempt")
-    rewards: tuple[AnyReward, ...] = setting(about="what an attempt is worth: a weighted sum")
+    rewards: tuple[AnyReward, ...] = setting(about="what an attempt is worth: a weighted sum", min_length=1)
     sampling: Sampling = setting(Sampling(), about="how attempts are sampled")
     prompts_per_step: int = setting(16, about="problems of one step", source="arXiv:2402.03300", ge=1)
     group_size: int = setting(64, about="attempts at each problem", source="arXiv:2402.03300", ge=1)
@@ -129,7 +129,7 @@ class DatasetSource:
             self.left_out += 1
             if passed >= len(self.groups):
                 raise InputError(
-                    "source.problems",
+                    f"{self.groups.field}.problems",
                     f"none of its {len(self.groups)} groups has what the algorithm learns from",
                     "sft needs a correct attempt, pairs need a correct and a wrong one; check max_tokens too",
                 )

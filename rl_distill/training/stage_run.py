@@ -97,8 +97,7 @@ class StageRun:
             if start.exists():
                 self._cut_back(json.loads(start.read_text()))
             else:
-                start.parent.mkdir(parents=True, exist_ok=True)
-                start.write_text(json.dumps(self.records.positions()))
+                self.folder.write(f"stages/{start.name}", json.dumps(self.records.positions()))
             return Progress()
         state = read_state(newest)
         parts.learner.load(newest)

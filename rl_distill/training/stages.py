@@ -59,10 +59,10 @@ class Training:
             raise ValueError(
                 f"algorithm {self.algorithm.name!r} trains on what the student samples; use a source with name rollout"
             )
-        if self.source.sampling.top_p < 1 or self.source.sampling.temperature == 0:
-            raise ValueError(
-                "source.sampling must have temperature above 0 and top_p 1 in training; otherwise the ratios would be wrong"
-            )
+        if self.source.sampling.top_p < 1:
+            raise ValueError("source.sampling.top_p is below 1, which would make the ratios wrong; sample with 1 in training")
+        if self.source.sampling.temperature == 0:
+            raise ValueError("source.sampling.temperature is 0, which leaves nothing to explore; sample above 0 in training")
         if self.source.group_size < 2 and getattr(self.algorithm, "advantage", "raw") != "raw":
             raise ValueError("source.group_size 1 has no baseline; sample two or more attempts at each problem")
 

@@ -52,13 +52,13 @@ def engine(tokenizer: Any) -> Callable[..., HfEngine]:
 
 @pytest.fixture
 def uneven_requests() -> Callable[..., list[Request]]:
-    """Groups of three attempts at prompts of 1 to 13 tokens, with limits of 1 to 60 tokens."""
+    """Groups of three attempts at prompts of 1 to 13 tokens, with limits of 1 to 40 tokens."""
 
     def build(count: int, **sampling: Any) -> list[Request]:
         requests = []
         for index in range(count):
             prompt = tuple((5 * (index // 3) + 3 * place) % 48 for place in range(1 + (index // 3 * 4) % 13))
-            limit = {"max_tokens": 1 + (index * index * 11) % 60}
+            limit = {"max_tokens": 1 + (index * index * 11) % 40}
             requests.append(
                 Request(
                     problem_id=f"p{index // 3}",

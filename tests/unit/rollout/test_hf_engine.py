@@ -64,7 +64,7 @@ def test_it_samples_what_a_naive_loop_samples(
     name: str, settings: dict[str, float], engine: Build, uneven_requests: Requests, tokenizer: Any, request: Any
 ) -> None:
     model = request.getfixturevalue(name)
-    asked = uneven_requests(18, **settings)
+    asked = uneven_requests(14, **settings)
     sampled = engine(model, max_concurrent=4, prefill_tokens=16).generate(asked)
     reasons = set()
     for one, trajectory in zip(asked, sampled, strict=True):

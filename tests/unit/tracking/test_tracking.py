@@ -51,7 +51,7 @@ def test_metrics_reach_the_record_and_the_console(tmp_path: Path, capsys: pytest
 
 
 def test_a_console_that_is_off_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trackers = open_trackers(Tracking(console="off"), identity(tmp_path))
+    trackers = open_trackers(Tracking(console="quiet"), identity(tmp_path))
     trackers.log("sft", 0, {"loss": 1.5})
     trackers.close()
     assert capsys.readouterr().out == ""

@@ -1,0 +1,61 @@
+import pytest
+from tiny_runs import taught, tiny_student
+
+from rl_distill.config import parse
+from rl_distill.errors import InputError
+from rl_distill.recipe import Recipe
+
+
+def recipe(*stages, **changes):
+    return parse(Recipe, {"name": "r", "student": tiny_student(), "stages": list(stages), **changes})
+
+
+TREE = recipe(
+    taught("sft"),
+    taught("redi"),
+    taught("dpo", start="sft"),
+    {**taught("simpo"), "start": "base"},
+    {**taught("sft"), "name": "last"},
+)
+
+
+def test_a_stage_goes_on_from_the_one_before_or_from_its_start():
+    assert [TREE.start_of(stage) for stage in TREE.stages] == ["base", "sft", "sft", "base", "simpo"]
+
+
+def test_the_lineage_of_a_stage_is_all_that_made_its_student():
+    assert {stage.name: TREE.lineage(stage.name) for stage in TREE.stages} == {
+        "sft": ("sft",),
+        "redi": ("sft", "redi"),
+        "dpo": ("sft", "dpo"),
+        "simpo": ("simpo",),
+        "last": ("simpo", "last"),
+    }
+    assert TREE.lineage("base") == ()
+
+
+def test_stages_that_differ_in_nothing_but_their_names_have_starts_of_their_own():
+    twins = recipe(taught("sft", start="base"), taught("sft") | {"name": "again", "start": "base"}, taught("redi"))
+    assert [twins.start_of(stage) for stage in twins.stages] == ["base", "base", "again"]
+
+
+@pytest.mark.parametrize("start", ["redi", "later", "sft2"])
+def test_a_start_that_is_no_earlier_stage_is_refused(start):
+    with pytest.raises(InputError, match=rf"stages.redi.start: '{start}' is no earlier stage; choose one of base, sft"):
+        recipe(taught("sft"), taught("redi", start=start), {**taught("sft"), "name": "later"})
+
+
+def test_two_stages_of_one_name_are_refused():
+    with pytest.raises(InputError, match="stages: two are named 'sft'"):
+        recipe(taught("sft"), taught("sft"))
+
+
+def test_the_run_folder_is_named_by_the_recipe_or_given():
+    assert str(TREE.folder) == "runs/r"
+    assert str(recipe(taught(), run_dir="/tmp/x").folder) == "/tmp/x"
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b", "-x"])
+def test_a_name_that_would_lead_out_of_the_runs_is_refused(name):
+    with pytest.raises(InputError, match="name: is .*; give a text of the form"):
+        recipe(taught(), name=name)

@@ -1,0 +1,96 @@
+import re
+
+import pytest
+
+from rl_distill.errors import InputError
+from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
+from rl_distill.text import CHATML_TEMPLATE, PromptFormat, decode, encode_conversation, encode_prompt, end_of_turn_ids
+from rl_distill.trajectory import Message
+
+DIALOGUE = (
+    Message("system", "be brief"),
+    Message("user", "2 + 2?"),
+    Message("assistant", "4"),
+    Message("user", "why?"),
+    Message("assistant", "two and two\n\nmake four"),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return byte_bpe_tokenizer([turn.content for turn in DIALOGUE], 300)
+
+
+def sampled_text(tokenizer, messages):
+    token_ids, sampled = encode_conversation(tokenizer, messages)
+    return tokenizer.decode([token for token, mine in zip(token_ids, sampled, strict=True) if mine])
+
+
+def test_a_conversation_begins_with_the_prompt_that_was_sampled_from(tokenizer):
+    token_ids, sampled = encode_conversation(tokenizer, DIALOGUE)
+    for length in (2, 4):
+        prompt = encode_prompt(tokenizer, DIALOGUE[:length])
+        assert token_ids[: len(prompt)] == prompt and sampled[len(prompt)] and not sampled[len(prompt) - 1]
+
+
+def test_a_shorter_conversation_is_the_beginning_of_a_longer_one(tokenizer):
+    shorter, longer = encode_conversation(tokenizer, DIALOGUE[:3]), encode_conversation(tokenizer, DIALOGUE)
+    assert longer[0][: len(shorter[0])] == shorter[0] and longer[1][: len(shorter[1])] == shorter[1]
+
+
+def test_what_the_assistant_says_is_marked_with_its_end_of_turn_and_nothing_else(tokenizer):
+    assert sampled_text(tokenizer, DIALOGUE) == "4<|im_end|>two and two\n\nmake four<|im_end|>"
+    token_ids, sampled = encode_conversation(tokenizer, DIALOGUE)
+    assert sampled[-1] and token_ids[-1] in end_of_turn_ids(tokenizer)  # no newline of the template behind it
+
+
+def test_turns_after_the_last_reply_are_left_out(tokenizer):
+    assert encode_conversation(tokenizer, DIALOGUE[:4]) == encode_conversation(tokenizer, DIALOGUE[:3])
+    assert encode_conversation(tokenizer, DIALOGUE[:2]) == ((), ())
+
+
+def test_the_words_of_a_response_come_back(tokenizer):
+    token_ids, sampled = encode_conversation(tokenizer, DIALOGUE[:3])
+    assert decode(tokenizer, [token for token, mine in zip(token_ids, sampled, strict=True) if mine]) == "4"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        # drops what was thought in earlier turns, as reasoning models' templates do
+        CHATML_TEMPLATE.replace("message['content']", "(message['content'] if loop.last else message['content'][:1])"),
+        # numbers the turns from the end
+        CHATML_TEMPLATE.replace("message['role']", "message['role'] ~ loop.revindex"),
+        # opens the reply with something else than what it prints for a finished one
+        CHATML_TEMPLATE.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>"),
+    ],
+)
+def test_a_template_that_rewrites_turns_is_refused(template):
+    tokenizer = byte_bpe_tokenizer([turn.content for turn in DIALOGUE], 300)
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match="student.model: its chat template rewrites earlier turns"):
+        encode_conversation(tokenizer, DIALOGUE)
+
+
+def test_a_tokenizer_without_a_template_is_refused():
+    tokenizer = arithmetic_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="no chat template"):
+        encode_prompt(tokenizer, DIALOGUE[1:2])
+
+
+def test_turns_end_at_eos_and_at_chatmls_closer(tokenizer):
+    closer = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert closer in end_of_turn_ids(tokenizer) and tokenizer.eos_token_id in end_of_turn_ids(tokenizer)
+
+
+def test_the_prompt_format_words_the_turns_before_the_student_speaks():
+    assert PromptFormat().messages("2 + 2?") == (Message("user", "2 + 2?"),)
+    worded = PromptFormat(system="be brief", instruction="Box it.").messages("2 + 2?")
+    assert worded == (Message("system", "be brief"), Message("user", "2 + 2?\nBox it."))
+    assert PromptFormat(system="").messages("x")[0] == Message("system", "")
+
+
+def test_templates_see_the_generation_prompt_only_when_the_student_speaks_next(tokenizer):
+    prompt = tokenizer.decode(encode_prompt(tokenizer, DIALOGUE[:2]))
+    assert prompt.endswith("<|im_start|>assistant\n") and len(re.findall("<.im_start.>", prompt)) == 3
