@@ -1,3 +1,17 @@
-"""Which way makes a small language model reason: zero-RL, distillation, REDI or probes? One student, one loop, one bill."""
+"""Which way makes a small language model reason: zero-RL, distillation, REDI or probes? One student, one loop, one bill.
+
+Importing the package loads nothing heavy; `load_recipe` and `train` are looked up when they are first used.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {"load_recipe": "rl_distill.recipe", "train": "rl_distill.training.run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,10 +11,12 @@ and every key it does not know is an error that names the nearest one it does.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_origin
 
 import pydantic
 import yaml
@@ -30,7 +32,7 @@ T = TypeVar("T")
 
 def setting(default: Any = ..., *, about: str, unit: str = "", source: str = "", **limits: Any) -> Any:
     """A documented key: its default, what it means, its unit, and the paper or code that the default comes from."""
-    extra = {key: text for key, text in (("unit", unit), ("source", source)) if text}
+    extra: dict[str, Any] = {key: text for key, text in (("unit", unit), ("source", source)) if text}
     return Field(default, description=about, json_schema_extra=extra or None, **limits)
 
 
@@ -43,8 +45,7 @@ def config(cls: type[T]) -> type[T]:
 def one_of(table: Mapping[str, type]) -> Any:
     """The type of a key whose `name` picks a class from a table."""
     classes = tuple(table.values())
-    union = Union[classes]  # noqa: UP007 - the members are known at run time only
-    return Annotated[union, Field(discriminator="name")] if len(classes) > 1 else classes[0]
+    return Annotated[reduce(or_, classes), Field(discriminator="name")] if len(classes) > 1 else classes[0]
 
 
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -88,11 +89,11 @@ def json_schema(cls: type) -> dict[str, Any]:
 
 def keys(cls: type, prefix: str = "") -> Iterator[dict[str, str]]:
     """Every key below a class: `key`, `type`, `default`, `unit`, `about`, `source`; choices appear as `key[name]`."""
-    for field in fields(cls):  # type: ignore[arg-type]
+    for field in fields(cls):
         info = cls.__pydantic_fields__[field.name]  # type: ignore[attr-defined]
         extra = info.json_schema_extra or {}
         path = f"{prefix}{field.name}"
-        classes = [inner for inner in _classes_in(info.annotation) if is_dataclass(inner)]
+        classes = _configs_in(info.annotation)
         yield {
             "key": path,
             "type": _type_name(info.annotation),
@@ -226,22 +227,22 @@ def _member(node: Any, part: int | str) -> Any:
 
 def _fields_at(cls: type, location: tuple[int | str, ...]) -> list[str]:
     *_, found = [cls, *(annotation for _, annotation in _walk(cls, location))]
-    owners = [inner for inner in _classes_in(found) if is_dataclass(inner)]
+    owners = _configs_in(found)
     tagged = [inner for inner in owners if _tag(inner) == location[-1]] if location else []
-    return [field.name for inner in (tagged or owners) for field in fields(inner)]  # type: ignore[arg-type]
+    return [field.name for inner in (tagged or owners) for field in fields(inner)]
 
 
 def _walk(cls: type, location: tuple[int | str, ...]) -> Iterator[tuple[int | str, Any]]:
     """Follow an error's location through the annotations, skipping the parts pydantic adds for unions."""
     current: Any = cls
     for part in location:
-        owners = [inner for inner in _classes_in(current) if is_dataclass(inner)]
+        owners = _configs_in(current)
         tagged = [inner for inner in owners if part in (_tag(inner), inner.__name__)]
         is_field = any(part == field.name for inner in owners for field in fields(inner))
         if tagged and not is_field:
             current = tagged[0]
             continue
-        if not is_field and part in (inner.__name__ for inner in _classes_in(current)):
+        if not is_field and any(part == inner.__name__ for inner in _classes_in(current)):
             continue
         for inner in owners:
             if any(part == field.name for field in fields(inner)):
@@ -249,11 +250,16 @@ def _walk(cls: type, location: tuple[int | str, ...]) -> Iterator[tuple[int | st
         yield part, current
 
 
-def _classes_in(annotation: Any) -> list[type]:
+def _classes_in(annotation: Any) -> list[Any]:
     """All classes inside an annotation: `tuple[Stage, ...]` -> [tuple, Stage]-like, unions flattened."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return [annotation]
     return [inner for argument in get_args(annotation) for inner in _classes_in(argument)]
+
+
+def _configs_in(annotation: Any) -> list[Any]:
+    """The configuration classes among them."""
+    return [inner for inner in _classes_in(annotation) if is_dataclass(inner)]
 
 
 def _tag(cls: type) -> str:
@@ -261,7 +267,7 @@ def _tag(cls: type) -> str:
     for field in fields(cls) if is_dataclass(cls) else ():
         if field.name == "name":
             default = cls.__pydantic_fields__["name"].default  # type: ignore[attr-defined]
-            return default if isinstance(default, str) and default is not MISSING else ""
+            return default if isinstance(default, str) else ""
     return ""
 
 
@@ -271,7 +277,7 @@ def _summary(cls: type) -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    classes = [inner for inner in _classes_in(annotation) if is_dataclass(inner)]
+    classes = _configs_in(annotation)
     if classes:
         return (
             "one of " + ", ".join(_tag(inner) or inner.__name__ for inner in classes) if len(classes) > 1 else classes[0].__name__

@@ -27,7 +27,7 @@ def plot_run(routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str,
     for panel, axis in zip(panels, axes[0], strict=True):
         panel(axis, routes, [line for line in metrics if line["stage"] in {*online, *paired}])
     try:
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=110)
     except OSError as error:
         raise InputError(
             "figure", f"{str(path)!r} cannot be written ({error.strerror})", "choose a folder you may write to"

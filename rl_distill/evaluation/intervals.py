@@ -33,7 +33,8 @@ def clustered_interval(problem_means: Sequence[float]) -> Interval:
     trials = mean * (1 - mean) / squared_error if squared_error > 0 and 0 < mean < 1 else float(count)
     center = (mean + Z_95**2 / (2 * trials)) / (1 + Z_95**2 / trials)
     half = Z_95 / (1 + Z_95**2 / trials) * sqrt(mean * (1 - mean) / trials + Z_95**2 / (4 * trials**2))
-    return Interval(mean, max(0.0, center - half), min(1.0, center + half))
+    low, high = max(0.0, center - half), min(1.0, center + half)
+    return Interval(mean, min(low, mean), max(high, mean))  # rounding may put a bound past a mean of 0 or 1
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:

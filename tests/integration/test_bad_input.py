@@ -12,14 +12,14 @@ from tiny_runs import rolled_out, start_cli, taught
 # override(s) of a sound recipe -> the line after "error: "
 REFUSED = {
     "stages.grpo.algorithm.clip_hgh=1": "stages.grpo.algorithm.clip_hgh: is not a known key; did you mean 'clip_high'?",
-    "stages.redi.algorithm.negativ_coef=0": "stages.redi.algorithm.negativ_coef: is not a known key; did you mean 'negative_coef'?",
+    "stages.redi.algorithm.negativ_coef=0": "stages.redi.algorithm.negativ_coef: is not a known key; did you mean 'negative_co",
     "student.model.hiden_size=3": "student.model.hiden_size: is not a known key; did you mean 'hidden_size'?",
     "sed=1": "sed: is not a known key; did you mean 'seed'?",
-    "stages.grpo.algorithm={name: gropo}": "stages.grpo.algorithm.name: is 'gropo'; did you mean 'grpo'? choose one of sft, redi,",
+    "stages.grpo.algorithm={name: gropo}": "stages.grpo.algorithm.name: is 'gropo'; did you mean 'grpo'? choose one of sft, re",
     "stages.grpo.algorithm={kl_coef: 0}": "stages.grpo.algorithm.name: is missing; add it",
     "stages.grpo.algorithm=grpo": "stages.grpo.algorithm: is 'grpo'; give a mapping of keys, among them `name`",
-    "stages.grpo.source.name=rolout": "stages.grpo.source.name: is 'rolout'; did you mean 'rollout'? choose one of dataset, rollout",
-    "stages.grpo.source.rewards.soft_overlong.wieght=2": "stages.grpo.source.rewards.soft_overlong.wieght: is not a known key; did",
+    "stages.grpo.source.name=rolout": "stages.grpo.source.name: is 'rolout'; did you mean 'rollout'? choose one of dataset, ro",
+    "stages.grpo.source.rewards.soft_overlong.wieght=2": "stages.grpo.source.rewards.soft_overlong.wieght: is not a known key;",
     "stages.grpo.source.rewards=[]": "stages.grpo.source.rewards: is []; give a list of 1 or more",
     "stages.grpo.steps=ten": "stages.grpo.steps: is 'ten'; give a whole number",
     "stages.grpo.steps='4'": "stages.grpo.steps: is '4'; give a whole number",
@@ -28,7 +28,7 @@ REFUSED = {
     "stages.grpo.steps=true": "stages.grpo.steps: is true; give a whole number",
     "stages.grpo.learner.learning_rate='1e-6'": "stages.grpo.learner.learning_rate: is '1e-6'; give a number",
     "stages.grpo.learner.learning_rate=.inf": "stages.grpo.learner.learning_rate: is Infinity; give a finite number",
-    "stages.grpo.learner.schedule=linaer": "stages.grpo.learner.schedule: is 'linaer'; did you mean 'linear'? choose one of constant",
+    "stages.grpo.learner.schedule=linaer": "stages.grpo.learner.schedule: is 'linaer'; did you mean 'linear'? choose one of co",
     "stages.grpo.learner=3": "stages.grpo.learner: is 3; give a mapping of keys",
     "stages=3": "stages: is 3; give a list",
     "stages=[]": "stages: is []; give a list of 1 or more",
@@ -40,19 +40,19 @@ REFUSED = {
     "stages.7.steps=3": "stages.7.steps: ",
     "seed=[1": "seed: cannot be set to '[1'",
     "seed=${nowhere}": "seed: cannot be set to '${nowhere}' (Interpolation key 'nowhere' not found)",
-    "stages.grpo.steps=null": "stages.grpo: its length is given by nothing; give exactly one of steps, epochs, max_generated_tokens",
+    "stages.grpo.steps=null": "stages.grpo: its length is given by nothing; give exactly one of steps, epochs, max_generated_t",
     "stages.grpo.epochs=2": "stages.grpo: its length is given by steps, epochs; give exactly one of",
-    "stages.grpo.steps=null stages.grpo.epochs=2": "stages.grpo.epochs: counts passes over a data set, and rollouts have none; give",
+    "stages.grpo.steps=null stages.grpo.epochs=2": "stages.grpo.epochs: counts passes over a data set, and rollouts have none;",
     "stages.grpo.source.sampling.top_p=0.9": "stages.grpo.source.sampling.top_p: is below 1, which would make the ratios wrong;",
-    "stages.grpo.source.sampling.temperature=0": "stages.grpo.source.sampling.temperature: is 0, which leaves nothing to explore;",
-    "stages.grpo.source.group_size=1": "stages.grpo.source.group_size: 1 has no baseline; sample two or more attempts at each problem",
-    "stages.grpo.algorithm.max_refills=2": "stages.grpo.algorithm.max_refills: has no effect unless drop_flat_groups is true; set it,",
-    "stages.grpo.learner.floor_fraction=0.1": "stages.grpo.learner.floor_fraction: has no effect on a constant schedule; drop it,",
+    "stages.grpo.source.sampling.temperature=0": "stages.grpo.source.sampling.temperature: is 0, which leaves nothing to explo",
+    "stages.grpo.source.group_size=1": "stages.grpo.source.group_size: 1 has no baseline; sample two or more attempts at each",
+    "stages.grpo.algorithm.max_refills=2": "stages.grpo.algorithm.max_refills: has no effect unless drop_flat_groups is true;",
+    "stages.grpo.learner.floor_fraction=0.1": "stages.grpo.learner.floor_fraction: has no effect on a constant schedule; drop",
     "stages.grpo.steps=null stages.grpo.max_generated_tokens=9 stages.grpo.learner.schedule=linear": (
         "stages.grpo.learner.schedule: 'linear' needs a known number of steps; use constant, or give steps"
     ),
-    "stages.sft.steps=null stages.sft.max_generated_tokens=9": "stages.sft.max_generated_tokens: never ends a data set stage; give",
-    "stages.sft.algorithm={name: grpo}": "stages.sft.algorithm: 'grpo' trains on what the student samples; use a source with name",
+    "stages.sft.steps=null stages.sft.max_generated_tokens=9": "stages.sft.max_generated_tokens: never ends a data set stage;",
+    "stages.sft.algorithm={name: grpo}": "stages.sft.algorithm: 'grpo' trains on what the student samples; use a source with n",
     "stages.grpo.start=nowhere": "stages.grpo.start: 'nowhere' is no earlier stage; choose one of base, sft",
     "stages.redi.name=sft": "stages: two are named 'sft'; give each a name of its own",
 }
@@ -141,7 +141,10 @@ def test_a_data_set_without_anything_to_learn_from_is_refused(length, tiny_recip
     only_right = rows(tmp_path / "right.jsonl", *({"prompt": f"{number} + 1 = ?", "completion": "2"} for number in range(3)))
     recipe = tiny_recipe(taught("redi", **dataset(only_right), **length))
     message = refused(last_line(cli("train", recipe.path)))
-    assert message.startswith("stages.redi.source.problems: none of its 3 groups has what") and "pairs need a correct and a wrong one" in message
+    assert (
+        message.startswith("stages.redi.source.problems: none of its 3 groups has what")
+        and "pairs need a correct and a wrong one" in message
+    )
 
 
 def test_an_attempt_longer_than_the_context_is_refused_until_max_tokens_leaves_it_out(tiny_recipe, tmp_path, cli):
@@ -150,14 +153,19 @@ def test_an_attempt_longer_than_the_context_is_refused_until_max_tokens_leaves_i
     message = refused(last_line(cli("train", recipe.path)))
     assert message.startswith("stages.sft.source: an attempt at problem 'long-2' has 2") and "context of 160" in message
     assert "source.max_tokens" in message
-    assert cli("train", recipe.path, "stages.sft.source.max_tokens=100")[0] == 0  # the same run folder: nothing was saved of the stage
+    assert (
+        cli("train", recipe.path, "stages.sft.source.max_tokens=100")[0] == 0
+    )  # the same run folder: nothing was saved of the stage
 
 
 def test_a_prompt_that_leaves_no_room_for_the_response_is_refused(tiny_recipe, cli):
     stage = rolled_out()
     stage["source"]["sampling"]["max_tokens"] = 155
     message = refused(last_line(cli("train", tiny_recipe(stage).path)))
-    assert message.startswith("stages.grpo.source.problems: problem 'arithmetic-train-0-") and "exceeds the student's context of 160" in message
+    assert (
+        message.startswith("stages.grpo.source.problems: problem 'arithmetic-train-0-")
+        and "exceeds the student's context of 160" in message
+    )
 
 
 def test_a_problem_without_a_gold_answer_is_refused_where_answers_are_graded(tiny_recipe, tmp_path, cli):
@@ -166,7 +174,9 @@ def test_a_problem_without_a_gold_answer_is_refused_where_answers_are_graded(tin
     stage["source"] |= {"problems": unanswered, "rewards": [{"name": "accuracy"}]}
     message = refused(last_line(cli("train", tiny_recipe(stage).path)))
     assert message.startswith("stages.grpo.source.problems: problem 'open-1' has no gold answer to verify against; add one")
-    recipe = tiny_recipe(taught(), evaluation={"problems": unanswered, "sampling": {"max_tokens": 8}}, run_dir=str(tmp_path / "other"))
+    recipe = tiny_recipe(
+        taught(), evaluation={"problems": unanswered, "sampling": {"max_tokens": 8}}, run_dir=str(tmp_path / "other")
+    )
     assert refused(last_line(cli("train", recipe.path))).startswith("evaluation.problems: problem 'open-1' has no gold answer")
 
 
@@ -178,7 +188,10 @@ def test_a_missing_data_file_is_refused_with_its_path(tiny_recipe, tmp_path, cli
 def test_a_student_that_does_not_exist_is_refused(tiny_recipe, tmp_path, cli):
     recipe = tiny_recipe(student={"model": str(tmp_path / "no_model")})
     message = refused(cli("train", recipe.path))
-    assert message.startswith(f"student.model: '{tmp_path / 'no_model'}' cannot be loaded") and "give a folder in Hugging Face format" in message
+    assert (
+        message.startswith(f"student.model: '{tmp_path / 'no_model'}' cannot be loaded")
+        and "give a folder in Hugging Face format" in message
+    )
 
 
 @pytest.mark.parametrize("function", ["no_such_package:f", "math:no_such_function", "math", "math:pi"])
@@ -193,7 +206,9 @@ def test_a_run_folder_that_cannot_be_made_is_refused(tiny_recipe, tmp_path, cli)
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", Path("/proc/no_run_here")):
         message = refused(cli("train", tiny_recipe().path, f"run_dir={place}"))
-        assert message.startswith(f"run_dir: '{place}' cannot be written (") and message.endswith("choose another with run_dir=PATH")
+        assert message.startswith(f"run_dir: '{place}' cannot be written (") and message.endswith(
+            "choose another with run_dir=PATH"
+        )
 
 
 def test_a_cache_that_cannot_be_made_is_refused(tiny_recipe, tmp_path, cli, monkeypatch):

@@ -47,7 +47,11 @@ def steps(run_dir: Path) -> list[tuple[str, int]]:
 
 def reported(err: str, run_dir: Path) -> dict[str, str]:
     """The fields of a failure report, one a line."""
-    fields = dict(re.split(r": +", line, maxsplit=1) for line in err.splitlines() if re.match(r"(failed|stopped|details|saved|continue with): ", line))
+    fields = dict(
+        re.split(r": +", line, maxsplit=1)
+        for line in err.splitlines()
+        if re.match(r"(failed|stopped|details|saved|continue with): ", line)
+    )
     if "failed" in fields:
         assert fields["details"] == str(run_dir / "failure.log") and "Traceback" in (run_dir / "failure.log").read_text()
     return fields
@@ -66,12 +70,16 @@ def uninterrupted(tiny_recipe, cli, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_step_before(tiny_recipe, cli):
-    recipe = tiny_recipe(taught(), taught("redi", learner={"learning_rate": 1e30, "schedule": "constant", "warmup_fraction": 0}, steps=9))
+    recipe = tiny_recipe(
+        taught(), taught("redi", learner={"learning_rate": 1e30, "schedule": "constant", "warmup_fraction": 0}, steps=9)
+    )
     recipe.change(checkpoints={"every_steps": 100})
     code, _, err = cli("train", recipe.path)
     report = reported(err, recipe.run_dir)
     assert code == 1 and re.match(r"loss is \S+ and the gradient norm \S+ at optimizer step [12]", report["failed"])
-    assert re.fullmatch(r"finished stages base, sft; stage 'redi' up to step [12] in .*checkpoints/redi/step-0000000[12]", report["saved"])
+    assert re.fullmatch(
+        r"finished stages base, sft; stage 'redi' up to step [12] in .*checkpoints/redi/step-0000000[12]", report["saved"]
+    )
     assert report["continue with"] == f"rl-distill train {recipe.path}"
 
 
@@ -84,7 +92,9 @@ def test_weights_that_have_overflowed_never_sample_silently(tiny_recipe, cli):
 @pytest.mark.parametrize(
     ("function", "complaint"), [("raises", "failed: KeyError: 'level'"), ("too_few", "returned 1 rewards for 6 attempts")]
 )
-def test_a_reward_function_that_fails_ends_the_run_with_its_own_words(function, complaint, tiny_recipe, cli, tmp_path, monkeypatch):
+def test_a_reward_function_that_fails_ends_the_run_with_its_own_words(
+    function, complaint, tiny_recipe, cli, tmp_path, monkeypatch
+):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_rewards.py").write_text(REWARDS)
     stage = rolled_out()
@@ -196,7 +206,9 @@ def test_records_that_were_cut_are_refused_where_a_checkpoint_needs_them(tiny_re
     metrics = recipe.run_dir / "metrics.jsonl"
     os.truncate(metrics, 700)
     code, _, err = cli("train", recipe.path)
-    assert code == 2 and err.startswith(f"error: {metrics}: is not the file that the checkpoint belongs to") and err.count("\n") == 1
+    assert (
+        code == 2 and err.startswith(f"error: {metrics}: is not the file that the checkpoint belongs to") and err.count("\n") == 1
+    )
 
 
 def test_leftovers_of_dead_processes_are_cleared_away(tiny_recipe, cli):

@@ -14,7 +14,9 @@ from tiny_runs import RecipeFile, rolled_out, taught
 
 # A clean server process that has loaded everything forks the runs, so that each starts in a moment.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["rl_distill.training.run", "rl_distill.rollout.decode_loop", "transformers.models.qwen2.modeling_qwen2"])
+CONTEXT.set_forkserver_preload(
+    ["rl_distill.training.run", "rl_distill.rollout.decode_loop", "transformers.models.qwen2.modeling_qwen2"]
+)
 
 
 def run(path: str, cache: str, log: str, die_at: int | None) -> None:

@@ -7,7 +7,9 @@ from rl_distill.trajectory import Sample, Trajectory
 
 def sample(tokens=(5, 6, 7), sampled=(False, True, True), **changes):
     columns = {name: changes.pop(name) for name in ("behavior_logprobs", "reference_logprobs", "problem_id") if name in changes}
-    trajectory = Trajectory(**{"problem_id": "p", "messages": (), "model": "m", "origin": "policy", **columns}, token_ids=tokens, sampled=sampled)
+    trajectory = Trajectory(
+        **{"problem_id": "p", "messages": (), "model": "m", "origin": "policy", **columns}, token_ids=tokens, sampled=sampled
+    )
     return Sample(trajectory=trajectory, **changes)
 
 
@@ -54,7 +56,9 @@ def test_a_lesson_is_imitated_and_nothing_else():
 
 
 def test_rows_share_a_number_exactly_where_they_share_a_unit():
-    assert collate([sample(unit="a"), sample(), sample(unit="b"), sample(unit="a"), sample()], pad_id=0, sources=("",)).units.tolist() == [0, 1, 2, 0, 3]
+    assert collate(
+        [sample(unit="a"), sample(), sample(unit="b"), sample(unit="a"), sample()], pad_id=0, sources=("",)
+    ).units.tolist() == [0, 1, 2, 0, 3]
 
 
 def test_a_column_is_there_for_all_rows_or_for_none():

@@ -82,7 +82,12 @@ def test_every_key_of_a_recipe_is_listed_once_with_what_it_means():
     assert all(entry["about"] and entry["type"] and entry["default"] for entry in listed)
     names = [entry["key"] for entry in listed]
     assert len(names) == len(set(names))
-    assert {"seed", "stages.algorithm[redi].negative_coef", "stages.source[rollout].sampling.top_p", "evaluation.num_samples"} <= set(names)
+    assert {
+        "seed",
+        "stages.algorithm[redi].negative_coef",
+        "stages.source[rollout].sampling.top_p",
+        "evaluation.num_samples",
+    } <= set(names)
 
 
 def test_every_key_that_a_dumped_recipe_holds_is_listed():
@@ -99,7 +104,14 @@ def test_every_key_that_a_dumped_recipe_holds_is_listed():
 
 def test_a_key_shows_default_unit_and_source():
     radius = next(entry for entry in keys(Drawing) if entry["key"] == "shapes[circle].radius")
-    assert radius == {"key": "shapes[circle].radius", "type": "float", "default": "1.0", "unit": "m", "about": "half the width", "source": "Euclid"}
+    assert radius == {
+        "key": "shapes[circle].radius",
+        "type": "float",
+        "default": "1.0",
+        "unit": "m",
+        "about": "half the width",
+        "source": "Euclid",
+    }
     assert next(entry for entry in keys(Drawing) if entry["key"] == "title")["default"] == "required"
     assert next(entry for entry in keys(Drawing) if entry["key"] == "shapes[square].name")["about"] == "A thing with corners."
 

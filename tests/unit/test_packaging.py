@@ -78,7 +78,8 @@ def test_constraints_hold_nothing_that_the_code_does_not_use(name: str) -> None:
 
 def test_the_version_is_stated_once_and_read_without_importing() -> None:
     tree = ast.parse((ROOT / "rl_distill" / "__init__.py").read_text())
-    (stated,) = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
+    assignments = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"]
+    (stated,) = [ast.literal_eval(node.value) for node in assignments]
     assert ARGUMENTS["version"] == stated
     with suppress(PackageNotFoundError):  # the tests also run from a bare checkout
         assert version("rl_distill") == stated

@@ -42,7 +42,12 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
 
 
 problems = st.builds(
-    Problem, id=texts, prompt=texts, answer=st.none() | texts, source=texts, metadata=st.dictionaries(texts, json_values, max_size=3)
+    Problem,
+    id=texts,
+    prompt=texts,
+    answer=st.none() | texts,
+    source=texts,
+    metadata=st.dictionaries(texts, json_values, max_size=3),
 )
 groups = st.builds(Group, problem=problems, trajectories=st.lists(trajectories(), max_size=3).map(tuple))
 
@@ -67,7 +72,9 @@ def test_groups_come_back_equal_from_a_file(session_file, found):
     assert list(read_groups(path)) == found
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"problem": {"id": "p"}}', '{"problem": {}, "trajectories": [3]}', "3", "null", "\x00"])
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "{}", '{"problem": {"id": "p"}}', '{"problem": {}, "trajectories": [3]}', "3", "null", "\x00"]
+)
 def test_a_line_that_is_no_group_is_refused_with_its_place(line, tmp_path):
     path = tmp_path / "groups.jsonl"
     path.write_text(line + "\n")
