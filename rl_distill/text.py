@@ -62,7 +62,8 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> tuple[tu
 
 def end_of_turn_ids(tokenizer: Any) -> tuple[int, ...]:
     """The tokens that end an assistant turn: the tokenizer's EOS, and ChatML's closer where it exists."""
-    ids = {tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")}
+    closer = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    ids = {tokenizer.eos_token_id, None if closer == tokenizer.unk_token_id else closer}
     return tuple(sorted(token for token in ids if token is not None))
 
 

@@ -39,6 +39,7 @@ def plot_run(routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str,
 def _routes(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> None:
     colors = _colors(routes)
     measured = [route for route in routes if route["accuracy"] is not None]
+    top = min(1.05, 1.2 * max([route["high"] for route in measured], default=1.0))
     for place, route in enumerate(measured):
         color, high = colors[route["name"]], route["high"]
         errors = [[route["accuracy"] - route["low"]], [high - route["accuracy"]]]
@@ -47,7 +48,7 @@ def _routes(axis: Any, routes: Sequence[Mapping[str, Any]], metrics: Sequence[Ma
             f"{route['accuracy']:.2f}", (place, high), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=8
         )
     axis.set_xticks(range(len(measured)), [route["name"] for route in measured], rotation=30, ha="right")
-    axis.set(title="held-out accuracy, 95 % interval", ylim=(0, 1.05), xlim=(-0.5, max(0.5, len(measured) - 0.5)))
+    axis.set(title="held-out accuracy, 95 % interval", ylim=(0, top), xlim=(-0.5, max(0.5, len(measured) - 0.5)))
     axis.grid(axis="y", alpha=0.3)
 
 

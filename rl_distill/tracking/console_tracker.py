@@ -18,9 +18,10 @@ PLAIN_SECONDS = 10.0  # between two plain lines of one stage
 _SHOWN = {  # metric path -> label; those that a step has are shown, in this order
     "loss": "loss",
     "reward/mean": "reward",
+    "logprob/chosen": "chosen",
     "logprob/margin": "margin",
     "reward/accuracy": "accuracy",
-    "preference/accuracy": "accuracy",
+    "preference/accuracy": "preference",
     "evaluation/accuracy": "evaluation",
 }
 
@@ -79,6 +80,9 @@ class ConsoleTracker:
         live = _is_live(mode, self._stream)
         self._display: Display | None = LiveDisplay(self._stream) if live else PlainDisplay(self._stream, clock)
         self._pace = _Pace()
+
+    def begin(self, stage: str, steps: int | None) -> None:
+        self._stages[stage] = steps
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         if stage not in self._stages:

@@ -26,6 +26,9 @@ class JsonlTracker:
         self.path = path
         self._log = AppendLog(path)
 
+    def begin(self, stage: str, steps: int | None) -> None:
+        """Nothing to do: every line names its stage."""
+
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         if clash := _RESERVED & metrics.keys():
             raise ValueError(f"metric {sorted(clash)[0]!r} has the name of a column of its own; rename the metric")

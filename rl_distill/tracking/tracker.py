@@ -11,6 +11,10 @@ from rl_distill.tracking.jsonl_tracker import JsonlTracker
 class Tracker(Protocol):
     """Takes what a run measures. Called from the driver only."""
 
+    def begin(self, stage: str, steps: int | None) -> None:
+        """A stage starts or goes on; `steps` is its length, None if something else than a number of steps ends it."""
+        ...
+
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         """Measurements of one step; `step` counts from 0 within the stage, names are paths of `metric_names.METRICS`."""
         ...
@@ -37,6 +41,10 @@ class Trackers:
 
     def add(self, tracker: Tracker) -> None:
         self._all.append(tracker)
+
+    def begin(self, stage: str, steps: int | None) -> None:
+        for tracker in self._all:
+            tracker.begin(stage, steps)
 
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         for tracker in self._all:

@@ -58,6 +58,9 @@ class WandbTracker:
             problem = f"wandb does not start ({' '.join(str(error).split())})"
             raise InputError("tracking.wandb", problem, "run `wandb login`, or set tracking.wandb.mode=offline") from error
 
+    def begin(self, stage: str, steps: int | None) -> None:
+        """Nothing to do: every line names its stage."""
+
     def log(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log({"stage": stage, **metrics}, step=int(metrics.get("run/step", step)))
 

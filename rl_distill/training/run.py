@@ -170,8 +170,12 @@ def routes(recipe: Recipe, results: Mapping[str, Mapping[str, Any]]) -> list[dic
 
 
 def _line(name: str, result: Mapping[str, Any]) -> str:
-    evaluation = result["evaluation"]
-    measured = (
-        f", accuracy {evaluation['accuracy']:.3f} [{evaluation['low']:.3f}, {evaluation['high']:.3f}]" if evaluation else ""
-    )
-    return f"{name}: {result['step']} steps in {result['seconds']:.1f} s{measured}"
+    """What a person reads when a student is finished; what spoils an accuracy is said only where there is any."""
+    parts = [f"{result['step']} steps in {result['seconds']:.1f} s"] if result["step"] else []
+    if evaluation := result["evaluation"]:
+        parts.append(f"accuracy {evaluation['accuracy']:.3f} [{evaluation['low']:.3f}, {evaluation['high']:.3f}]")
+        if evaluation["unverifiable"]:
+            parts.append(f"{evaluation['unverifiable']} answers unverifiable")
+        if evaluation["truncated_fraction"] >= 0.05:
+            parts.append(f"{evaluation['truncated_fraction']:.0%} truncated")
+    return f"{name}: {', '.join(parts) or 'ready'}"

@@ -77,6 +77,7 @@ class StageRun:
         """
         self.parts = parts = self.workshop.parts(self.name, self.training, start)
         progress = self._resume(parts, say)
+        self.records.trackers.begin(self.name, parts.steps)
         self._boundary = self._state(progress)
         try:
             progress = train(parts, progress, self._after_step)

@@ -1,4 +1,4 @@
-"""Teacher text as the student's tokens, made once per group when it is first read."""
+"""Teacher text as the student's tokens, made when a group is first read."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,6 +7,8 @@ from rl_distill.errors import InputError
 from rl_distill.rollout.collector import Prompter
 from rl_distill.text import encode_conversation
 from rl_distill.trajectory import Group, Message, Problem, Trajectory
+
+REMEMBERED_GROUPS = 10_000  # a larger data set is tokenised again in each epoch rather than held in memory
 
 
 class Tokenized:
@@ -18,11 +20,20 @@ class Tokenized:
 
     def __init__(self, groups: Sequence[Group], prompter: Prompter, *, field: str, max_tokens: int | None) -> None:
         self.groups, self.prompter, self.field, self.max_tokens = groups, prompter, field, max_tokens
+        self._made: dict[int, Group | None] = {}
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, index: int) -> Group | None:
+        if index in self._made:
+            return self._made[index]
+        group = self._group(index)
+        if len(self._made) < REMEMBERED_GROUPS:
+            self._made[index] = group
+        return group
+
+    def _group(self, index: int) -> Group | None:
         group = self.groups[index]
         trajectories = tuple(self._tokenized(group.problem, trajectory) for trajectory in group.trajectories)
         longest = max((len(trajectory.token_ids) for trajectory in trajectories), default=0)

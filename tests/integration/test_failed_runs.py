@@ -194,6 +194,7 @@ def test_a_damaged_finished_stage_is_done_again_and_no_record_is_lost(checkpoint
             _flip_a_byte(checkpoint / "optimizer.pt")
     code, out, _ = cli("train", recipe.path)
     assert code == 0 and "stage sft is damaged (student/model.safetensors does not match its checksum)" in out
+    assert ("redi: 2 steps" in out) == checkpoints_too  # what its steps recorded stands behind that of sft
     assert weights(recipe.run_dir) == expected
     assert (recipe.run_dir / "ledger.jsonl").read_bytes() == ledger and steps(recipe.run_dir) == recorded
 

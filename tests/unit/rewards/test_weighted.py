@@ -18,7 +18,7 @@ class Fixed(Reward):
     """Gives everyone the same."""
 
     name: str = "fixed"
-    value: float | None = setting(None, about="what everyone gets")
+    value: float | None = setting(None, about="what everyone gets", allow_inf_nan=True)
     copies: int = setting(1, about="values for each attempt")
 
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:

@@ -39,7 +39,7 @@ def test_a_plain_line_tells_stage_step_metrics_and_the_time_left() -> None:
     clock.seconds = 20.0
     tracker.log("redi", 2, {"loss": 0.5})
     assert stream.getvalue().splitlines() == [
-        "[2/2] redi  step 1/100  loss 0.5124  margin 1.5  accuracy 0.75",
+        "[2/2] redi  step 1/100  loss 0.5124  margin 1.5  preference 0.75",
         "[2/2] redi  step 3/100  loss 0.5  0:16:10 left",
     ]
 
@@ -65,6 +65,14 @@ def test_a_stage_of_unknown_length_shows_its_step_and_the_next_stage_starts_at_o
         clock.seconds += PLAIN_SECONDS
     steps = [line.split("  ", 1)[1] for line in stream.getvalue().splitlines()]
     assert steps == ["step 1/2", "step 2/2", "step 1", "step 2", "step 3", "step 1/5", "step 2/5  0:00:30 left"]
+
+
+def test_a_stage_says_how_long_it_is_when_it_begins() -> None:
+    stream = io.StringIO()
+    tracker = ConsoleTracker({"redi": None}, stream=stream, clock=Clock())
+    tracker.begin("redi", 7)
+    tracker.log("redi", 0, {})
+    assert stream.getvalue() == "[1/1] redi  step 1/7\n"
 
 
 def test_a_resumed_run_estimates_from_its_own_steps_only() -> None:
