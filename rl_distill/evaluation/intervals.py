@@ -19,8 +19,8 @@ class Interval(NamedTuple):
 def clustered_interval(problem_means: Sequence[float]) -> Interval:
     """Mean accuracy over problems with a 95 % interval; samples of one problem are one cluster, so only problems count.
 
-    A Wilson interval with the effective number of trials, p (1 - p) / SE^2, where SE is the standard error over problem means. Where
-    all problems agree the SE says nothing and the number of problems is used: 0 of 100 is [0, 0.037], not [0, 0].
+    A Wilson interval with the effective number of trials, p (1 - p) / SE^2, where SE is the standard error over problem means.
+    Where all problems agree the SE says nothing and the number of problems is used: 0 of 100 is [0, 0.037], not [0, 0].
 
     Raises:
         ValueError: there are no problems.

@@ -69,8 +69,8 @@ class LocalLearner:
         if not (torch.isfinite(norm) and torch.isfinite(torch.tensor(metrics["loss"]))):
             self.optimizer.zero_grad(set_to_none=True)
             raise RunError(
-                f"loss is {metrics['loss']} and the gradient norm {norm.item()} at optimizer step {self.steps_done}: the weights were "
-                "left as they were; try a lower learner.learning_rate or precision float32"
+                f"loss is {metrics['loss']} and the gradient norm {norm.item()} at optimizer step {self.steps_done}: the weights "
+                "were left as they were; try a lower learner.learning_rate or precision float32"
             )
         rate = self.config.learning_rate * self._rate_fraction()
         for group in self.optimizer.param_groups:

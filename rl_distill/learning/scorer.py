@@ -39,7 +39,12 @@ class Scorer:
 
     def __init__(self, model: Any, *, pad_id: int, temperature: float, max_tokens: int, chunk_tokens: int) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.options: dict[str, Any] = {"pad_id": pad_id, "temperature": temperature, "max_tokens": max_tokens, "chunk_tokens": chunk_tokens}
+        self.options: dict[str, Any] = {
+            "pad_id": pad_id,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "chunk_tokens": chunk_tokens,
+        }
 
     def annotate(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         """The same attempts with the reference's log-probs beside their tokens."""

@@ -12,6 +12,7 @@ from rl_distill.problems.base import ProblemSet
 from rl_distill.problems.competition_math import Math
 from rl_distill.problems.gsm8k import Gsm8k, Gsm8kSolutions
 from rl_distill.problems.jsonl import Jsonl
+from rl_distill.problems.recorded import Records
 from rl_distill.problems.trl_rows import TrlRows
 
 PROBLEM_SETS: dict[str, type[ProblemSet]] = {
@@ -22,6 +23,7 @@ PROBLEM_SETS: dict[str, type[ProblemSet]] = {
     "aime": Aime,
     "jsonl": Jsonl,
     "trl": TrlRows,
+    "records": Records,
 }
 
 # The type of a recipe key that picks from the table.

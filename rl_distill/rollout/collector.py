@@ -66,7 +66,7 @@ class Prompter:
                     field,
                     f"problem {problem.id!r} has a prompt of {len(token_ids)} tokens, which with sampling.max_tokens "
                     f"{sampling.max_tokens} exceeds the student's context of {self.max_context}",
-                    "lower sampling.max_tokens, leave long problems out with max_prompt_tokens, or take a student with a longer context",
+                    "lower sampling.max_tokens, leave long problems out, or take a student with a longer context",
                 )
             prompts.append(Prompt(problem=problem, messages=messages, token_ids=token_ids))
         if not prompts:

@@ -20,7 +20,9 @@ METRICS_FILE = "metrics.jsonl"
 class Tracking:
     """Who is told beside `metrics.jsonl`. Each key names an entry of `TRACKERS`."""
 
-    console: Literal["auto", "plain", "quiet"] = setting("auto", about="auto draws a live bar on a terminal; plain writes lines, quiet nothing")
+    console: Literal["auto", "plain", "quiet"] = setting(
+        "auto", about="auto draws a live bar on a terminal; plain writes lines, quiet nothing"
+    )
     trajectories_every: int | None = setting(
         10, about="write the sampled attempts of every so many steps in full; none writes none", ge=1
     )

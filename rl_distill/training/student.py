@@ -74,7 +74,12 @@ def build_tokenizer(student: Student) -> Any:
 
 def cache_folder(student: Student) -> Path:
     """Where the pretrained student lies or will lie: under a hash of its recipe, its data and what computes it."""
-    made_by = {"rl_distill": __version__, "torch": torch.__version__, "transformers": version("transformers"), "tokenizers": version("tokenizers")}
+    made_by = {
+        "rl_distill": __version__,
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "tokenizers": version("tokenizers"),
+    }
     recipe = {"student": dump(student), "data": _data_digests(student.model), **made_by}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     root = Path(os.environ.get("RL_DISTILL_CACHE") or Path.home() / ".cache" / "rl_distill")

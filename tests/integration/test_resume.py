@@ -6,21 +6,64 @@ import os
 import shutil
 import signal
 import time
+import traceback
+from collections.abc import Iterator
+from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 import pytest
 from tiny_runs import RecipeFile, rolled_out, taught
 
-# A clean server process that has loaded everything forks the runs, so that each starts in a moment.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["rl_distill.training.run", "rl_distill.rollout.decode_loop", "transformers.models.qwen2.modeling_qwen2"]
-)
+LOADED_ONCE = ("rl_distill.training.run", "rl_distill.rollout.decode_loop", "transformers.models.qwen2.modeling_qwen2")
 
 
-def run(path: str, cache: str, log: str, die_at: int | None) -> None:
-    """Runs in a process of its own. With `die_at` it kills itself, as `kill -9` would, at so many changes to the disk."""
+class Launcher:
+    """Starts runs as forks of a clean process that has loaded everything, so that each begins in a moment."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs,))
+        self.process.start()
+
+    def start(self, recipe: RecipeFile, die_at: int | None = None) -> int:
+        """The process id of a new run."""
+        self.pipe.send((str(recipe.path), os.environ["RL_DISTILL_CACHE"], die_at))
+        return int(self.pipe.recv())
+
+    def wait(self, pid: int) -> int:
+        """The exit code of a run when it has ended; -9 if it was killed."""
+        self.pipe.send(pid)
+        return int(self.pipe.recv())
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        self.wait(pid)
+
+    def finish(self, recipe: RecipeFile) -> dict[str, object]:
+        """Run to the end; what the run folder then holds."""
+        assert self.wait(self.start(recipe)) == 0, recipe.path.with_suffix(".log").read_text()
+        return outcome(recipe.run_dir)
+
+
+def serve(pipe: Connection) -> None:
+    """The launcher's process: forks a run for a tuple, waits for one for a process id, ends for None."""
+    for module in LOADED_ONCE:
+        import_module(module)
+    while (request := pipe.recv()) is not None:
+        if isinstance(request, int):
+            pipe.send(os.waitstatus_to_exitcode(os.waitpid(request, 0)[1]))
+        elif (pid := os.fork()) == 0:
+            run(*request)
+        else:
+            pipe.send(pid)
+
+
+def run(path: str, cache: str, die_at: int | None) -> NoReturn:
+    """A run, in a process of its own. With `die_at` it kills itself, as `kill -9` would, at so many changes to the disk."""
     import torch
 
     from rl_distill.recipe import load_recipe
@@ -30,8 +73,14 @@ def run(path: str, cache: str, log: str, die_at: int | None) -> None:
     os.environ["RL_DISTILL_CACHE"] = cache
     if die_at is not None:
         _die_at(die_at)
-    with open(log, "a") as lines:
-        train(load_recipe(path), say=lambda line: print(line, file=lines, flush=True))
+    with Path(path).with_suffix(".log").open("a") as log:
+        try:
+            train(load_recipe(path), say=lambda line: print(line, file=log, flush=True))
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc(file=log)
+            log.flush()
+            os._exit(1)
 
 
 def _die_at(count: int) -> None:
@@ -50,21 +99,6 @@ def _die_at(count: int) -> None:
 
     for name in ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink"):
         deadly(name)
-
-
-def started(recipe: RecipeFile, die_at: int | None = None) -> multiprocessing.process.BaseProcess:
-    cache = os.environ["RL_DISTILL_CACHE"]
-    process = CONTEXT.Process(target=run, args=(str(recipe.path), cache, str(recipe.path.with_suffix(".log")), die_at))
-    process.start()
-    return process
-
-
-def finished(recipe: RecipeFile) -> dict[str, object]:
-    """Run to the end; what the run folder then holds."""
-    process = started(recipe)
-    process.join()
-    assert process.exitcode == 0, recipe.path.with_suffix(".log").read_text()
-    return outcome(recipe.run_dir)
 
 
 def outcome(run_dir: Path) -> dict[str, object]:
@@ -101,11 +135,19 @@ def recipe(tmp_path_factory) -> RecipeFile:
 
 
 @pytest.fixture(scope="module")
-def expected(recipe) -> dict[str, object]:
+def launcher() -> Iterator[Launcher]:
+    launcher = Launcher()
+    yield launcher
+    launcher.pipe.send(None)
+    launcher.process.join()
+
+
+@pytest.fixture(scope="module")
+def expected(recipe, launcher) -> dict[str, object]:
     """Of the run that nobody touched. It is the second one: the first has filled the cache with the base student."""
-    finished(recipe)
+    launcher.finish(recipe)
     shutil.rmtree(recipe.run_dir)
-    found = finished(recipe)
+    found = launcher.finish(recipe)
     shutil.rmtree(recipe.run_dir)
     return found
 
@@ -122,49 +164,46 @@ def same(found: dict[str, object], expected: dict[str, object]) -> bool:
     return all(found[name] == expected[name] for name in expected)
 
 
-def test_two_uninterrupted_runs_are_the_same(recipe, expected):
-    assert same(finished(recipe), expected) and not expected["left over"]
+def test_two_uninterrupted_runs_are_the_same(recipe, launcher, expected):
+    assert same(launcher.finish(recipe), expected) and not expected["left over"]
     assert len(expected["metrics"]) == 9 and len({line["run/step"] for line in expected["metrics"]}) == 9
     shutil.rmtree(recipe.run_dir)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(seed, recipe, expected):
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(seed, recipe, launcher, expected):
     rng = Random(seed)
     for _ in range(4):
         before = opened(recipe)
-        process = started(recipe)
+        process = launcher.start(recipe)
         while opened(recipe) == before:
             pass
         time.sleep(rng.uniform(0.0, 0.5))
-        process.kill()
-        process.join()
-    assert same(finished(recipe), expected)
+        launcher.kill(process)
+    assert same(launcher.finish(recipe), expected)
     shutil.rmtree(recipe.run_dir)
 
 
-def test_a_run_killed_at_any_change_to_the_disk_ends_with_the_same_bytes(recipe, expected):
+def test_a_run_killed_at_any_change_to_the_disk_ends_with_the_same_bytes(recipe, launcher, expected):
     """Among them: inside a checkpoint, between two renames, while old checkpoints are removed, while a stage is sealed."""
     rng, deaths = Random(0), 0
     while True:
-        process = started(recipe, die_at=rng.randint(5, 60))
-        process.join()
-        if process.exitcode == 0:
+        code = launcher.wait(launcher.start(recipe, die_at=rng.randint(5, 60)))
+        if code == 0:
             break
-        assert process.exitcode == -signal.SIGKILL, recipe.path.with_suffix(".log").read_text()
+        assert code == -signal.SIGKILL, recipe.path.with_suffix(".log").read_text()
         deaths += 1
     assert deaths > 5
     assert same(outcome(recipe.run_dir), expected)
     shutil.rmtree(recipe.run_dir)
 
 
-def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(recipe, expected):
-    process = started(recipe)
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(recipe, launcher, expected):
+    process = launcher.start(recipe)
     checkpoints = recipe.run_dir / "checkpoints" / "grpo"
     while not list(checkpoints.glob(".step-00000004.*.tmp")):
-        assert process.is_alive()
-    process.kill()
-    process.join()
+        assert not (recipe.run_dir / "summary.json").exists()
+    launcher.kill(process)
     assert sorted(path.name for path in checkpoints.glob("step-*"))[0] == "step-00000002"
-    assert same(finished(recipe), expected)
+    assert same(launcher.finish(recipe), expected)
     shutil.rmtree(recipe.run_dir)

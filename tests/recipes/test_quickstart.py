@@ -79,7 +79,11 @@ def test_held_out_problems_are_in_nothing_that_was_trained_on(run):
 def test_the_run_continues_to_the_same_summary_without_doing_anything_again(run):
     before = (run / "summary.json").read_text(), (run / "metrics.jsonl").read_bytes(), (run / "ledger.jsonl").read_bytes()
     train(load_recipe(QUICKSTART, [f"run_dir={run}", "tracking.console=quiet"]), say=lambda line: None)
-    assert before == ((run / "summary.json").read_text(), (run / "metrics.jsonl").read_bytes(), (run / "ledger.jsonl").read_bytes())
+    assert before == (
+        (run / "summary.json").read_text(),
+        (run / "metrics.jsonl").read_bytes(),
+        (run / "ledger.jsonl").read_bytes(),
+    )
 
 
 def test_steps_of_the_run_count_up_and_the_figure_is_drawn(run):

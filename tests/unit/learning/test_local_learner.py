@@ -19,19 +19,28 @@ CONFIG = LearnerConfig(learning_rate=1e-2, schedule="constant", warmup_steps=0)
 
 
 def model(seed: int = 0):
-    return Architecture(seed=seed, hidden_size=16, intermediate_size=32, num_layers=2, max_context=32, initializer_range=0.1).build(TOKENIZER)
+    return Architecture(
+        seed=seed, hidden_size=16, intermediate_size=32, num_layers=2, max_context=32, initializer_range=0.1
+    ).build(TOKENIZER)
 
 
 def trajectory(seed: int, length: int = 5) -> Trajectory:
     ids = torch.randint(3, 48, (2 + length,), generator=torch.Generator().manual_seed(seed)).tolist()
     return Trajectory(
-        problem_id=str(seed), messages=(), token_ids=tuple(ids), sampled=(False,) * 2 + (True,) * length, model="m", origin="teacher"
+        problem_id=str(seed),
+        messages=(),
+        token_ids=tuple(ids),
+        sampled=(False,) * 2 + (True,) * length,
+        model="m",
+        origin="teacher",
     )
 
 
 SAMPLES = [Sample(trajectory=trajectory(seed, 3 + seed)) for seed in range(5)]
 PAIRS = [
-    Sample(trajectory=trajectory(2 * unit + side, 4 + side), label=(1, -1)[side], unit=str(unit)) for unit in range(3) for side in (0, 1)
+    Sample(trajectory=trajectory(2 * unit + side, 4 + side), label=(1, -1)[side], unit=str(unit))
+    for unit in range(3)
+    for side in (0, 1)
 ]
 
 
@@ -104,7 +113,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone():
 
 
 def test_gradients_are_clipped_to_the_norm():
-    """With SGD-like AdamW settings the first step has the size of the rate whatever the gradient, so look at the gradient itself."""
+    """AdamW's first step has the size of the rate whatever the gradient, so look at what AdamW was given."""
     free, clipped = learner(replace(CONFIG, max_grad_norm=None)), learner(replace(CONFIG, max_grad_norm=1e-3))
     assert free.step(SAMPLES).metrics["gradient/norm"] == clipped.step(SAMPLES).metrics["gradient/norm"] > 1e-3
     first, second = (one.optimizer.state_dict()["state"][0]["exp_avg"].norm() for one in (free, clipped))

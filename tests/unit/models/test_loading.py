@@ -14,7 +14,9 @@ SMALL = Architecture(hidden_size=16, intermediate_size=32, num_layers=1, max_con
 PROMPT = (Message("user", "15 - 9 + 4 = ?"),)
 
 
-@pytest.mark.parametrize("tokenizer", [arithmetic_tokenizer(), byte_bpe_tokenizer(["15 - 9 + 4 = ? so 10"] * 9, 300)], ids=["words", "bytes"])
+@pytest.mark.parametrize(
+    "tokenizer", [arithmetic_tokenizer(), byte_bpe_tokenizer(["15 - 9 + 4 = ? so 10"] * 9, 300)], ids=["words", "bytes"]
+)
 def test_a_saved_student_reads_text_as_it_did_in_training_also_through_auto_classes(tmp_path, tokenizer):
     save_pretrained(SMALL.build(tokenizer), tokenizer, tmp_path)
     expected = encode_prompt(tokenizer, PROMPT)
@@ -25,7 +27,9 @@ def test_a_saved_student_reads_text_as_it_did_in_training_also_through_auto_clas
 def test_a_tokenizer_that_transformers_would_replace_is_loaded_as_saved(tmp_path):
     """transformers gives a folder of type qwen2 Qwen2's own tokenizer, whatever lies there."""
     tokenizer = arithmetic_tokenizer()
-    settings = Qwen2Config(vocab_size=48, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1)
+    settings = Qwen2Config(
+        vocab_size=48, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+    )
     save_pretrained(Qwen2ForCausalLM(settings), tokenizer, tmp_path)
     assert encode_prompt(load_tokenizer(str(tmp_path)), PROMPT) == encode_prompt(tokenizer, PROMPT)
 
@@ -67,8 +71,8 @@ def test_a_tokenizer_without_chat_template_is_refused(tmp_path):
 def test_a_model_that_caps_its_logits_is_refused(tmp_path):
     torch.manual_seed(0)
     settings = Gemma2Config(
-        vocab_size=48, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
-        final_logit_softcapping=0.5, initializer_range=0.5,
+        vocab_size=48, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=8, final_logit_softcapping=0.5, initializer_range=0.5,
     )  # fmt: skip
     Gemma2ForCausalLM(settings).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="changes its logits"):
@@ -77,7 +81,13 @@ def test_a_model_that_caps_its_logits_is_refused(tmp_path):
 
 def test_dropout_is_turned_off(tmp_path):
     settings = Qwen2Config(
-        vocab_size=48, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, attention_dropout=0.3
+        vocab_size=48,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        attention_dropout=0.3,
     )
     Qwen2ForCausalLM(settings).save_pretrained(tmp_path)
     model = load_model(str(tmp_path)).train()

@@ -7,7 +7,7 @@ import pytest
 from rl_distill.config import keys, parse
 from rl_distill.problems import PROBLEM_SETS
 
-REQUIRED: dict[str, dict[str, Any]] = {"jsonl": {"path": "a.jsonl"}, "trl": {"path": "a.jsonl"}}
+REQUIRED: dict[str, dict[str, Any]] = {"jsonl": {"path": "a.jsonl"}, "trl": {"path": "a.jsonl"}, "records": {"path": "a.jsonl"}}
 
 
 @pytest.mark.parametrize("name", PROBLEM_SETS)
