@@ -70,7 +70,7 @@ class LocalLearner:
             self.optimizer.zero_grad(set_to_none=True)
             raise RunError(
                 f"loss is {metrics['loss']} and the gradient norm {norm.item()} at optimizer step {self.steps_done}: the weights "
-                "were left as they were; try a lower learner.learning_rate or precision float32"
+                "were left as they were; try a lower learner.learning_rate or precision float32, in a new run_dir"
             )
         rate = self.config.learning_rate * self._rate_fraction()
         for group in self.optimizer.param_groups:

@@ -85,9 +85,12 @@ def load_model(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Any:
     return _without_dropout(model)
 
 
-def max_context(model: Any) -> int:
-    """The longest sequence the model was made for, in tokens."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
+def max_context(name_or_path: str) -> int:
+    """The longest sequence a model was made for, in tokens."""
+    from transformers import AutoConfig
+
+    settings = _from_pretrained(AutoConfig, name_or_path)
+    return int(getattr(settings.get_text_config(), "max_position_embeddings", None) or 2**31)
 
 
 def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rl_distill.config import config, setting
-from rl_distill.errors import InputError
 from rl_distill.rewards.base import Attempt, Reward
 
 
@@ -22,8 +21,9 @@ class SoftOverlong(Reward):
 
     def __post_init__(self) -> None:
         if self.cache_tokens > self.max_tokens:
-            problem = f"is {self.cache_tokens}, more than max_tokens = {self.max_tokens}"
-            raise InputError("rewards.soft_overlong.cache_tokens", problem, "give at most max_tokens")
+            raise ValueError(
+                f"cache_tokens is {self.cache_tokens}, more than max_tokens = {self.max_tokens}: give at most max_tokens"
+            )
 
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         return [self.penalty(trajectory.num_sampled) if trajectory.token_ids else None for _, trajectory in attempts]

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Literal, SupportsFloat
 
 from rl_distill.config import config, setting
-from rl_distill.errors import InputError, RunError
+from rl_distill.errors import RunError
 from rl_distill.rewards.base import Attempt, Reward
 from rl_distill.trajectory import Message, Trajectory
 
@@ -82,17 +82,16 @@ class TrlFunction(Reward):
 
 
 def _imported(path: str) -> Callable[..., Any]:
-    field = "rewards.trl_function.function"
     module_name, _, attribute = path.rpartition(":") if ":" in path else path.rpartition(".")
     if not module_name or not attribute:
-        raise InputError(field, f"{path!r} is no import path", "write package.module:function")
+        raise ValueError(f"function {path!r} is no import path: write package.module:function")
     try:
         function = getattr(import_module(module_name), attribute)
     except Exception as error:  # importing runs the user's module, which may fail in any way
-        problem = f"{path!r} cannot be imported ({type(error).__name__}: {error})"
-        raise InputError(field, problem, "install its package or put its folder on PYTHONPATH") from error
+        reason = f"{type(error).__name__}, {error}"
+        raise ValueError(f"function {path!r} cannot be imported ({reason}): put its folder on PYTHONPATH") from error
     if not callable(function) or inspect.isclass(function):
-        raise InputError(field, f"{path!r} is not a function", "name a function f(prompts, completions, **columns)")
+        raise ValueError(f"function {path!r} is no function: name one f(prompts, completions, **columns)")
     return function  # type: ignore[no-any-return]
 
 

@@ -1,8 +1,10 @@
 """From a recipe to live objects: the one place where names become things."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
 
 from rl_distill.algorithms.base import Need
 from rl_distill.errors import InputError
@@ -10,16 +12,16 @@ from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
 from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.scorer import Scorer
 from rl_distill.models.digest import weight_digest
-from rl_distill.models.loading import load_model, max_context
+from rl_distill.models.loading import load_model
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.recipe import BASE, Recipe
-from rl_distill.rollout.collector import Prompter
+from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine
 from rl_distill.rollout.hf_engine import HfEngine
 from rl_distill.training.loop import Parts
 from rl_distill.training.sources import DatasetSource, DatasetSourceConfig, RolloutSource, Source, prompts_for
 from rl_distill.training.stages import Training
-from rl_distill.training.student import SeededModel, build_tokenizer
+from rl_distill.training.student import SeededModel, prompter
 from rl_distill.training.tokenized import Tokenized
 from rl_distill.trajectory import Group
 
@@ -29,7 +31,9 @@ class Workshop:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.tokenizer = build_tokenizer(recipe.student)
+        self.prompter = prompter(recipe.student)
+        self.tokenizer = self.prompter.tokenizer
+        self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
         self._student: Any = None  # the newest stage's model: what an engine copies to know the architecture
         self._engine: HfEngine | None = None
         self._evaluator: Evaluator | None = None
@@ -47,7 +51,7 @@ class Workshop:
         recipe, algorithm = self.recipe, training.algorithm
         self._student = model = self.model(start)
         seed = recipe.student.model.seed if name == BASE and isinstance(recipe.student.model, SeededModel) else recipe.seed
-        source = self._source(name, training, model, seed)
+        source = self._source(name, training, seed)
         steps = self._steps(name, training, source)
         learner = LocalLearner(
             model,
@@ -61,20 +65,22 @@ class Workshop:
             algorithm=algorithm,
             source=source,
             learner=learner,
-            scorer=self._scorer(training, start),
+            scorer=self._scorer(training, start, learner.device),
             mini_batches=training.mini_batches,
             steps=steps,
             max_generated_tokens=training.max_generated_tokens,
         )
 
-    def check_evaluation(self) -> None:
-        """Read the held-out problems now, before hours of training.
+    def check(self, trainings: Mapping[str, Training]) -> None:
+        """Read what stages learn from and what students are measured on, before hours of training.
 
         Raises:
-            InputError: they cannot be put to the student, or an answer to one cannot be graded.
+            InputError: it cannot be found, read, put to the student or graded.
         """
-        if self.recipe.evaluation is not None:
-            self._evaluator = Evaluator(self.recipe.evaluation, self._prompter(self.model(None)), self.recipe.seed)
+        for name, training in trainings.items():
+            self._input(name, training)
+        if self.recipe.evaluation is not None and self._evaluator is None:
+            self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
 
     def evaluate(self, update: WeightUpdate) -> tuple[EvaluationResult | None, Sequence[Group]]:
         """Measure published weights on the recipe's held-out problems; (None, []) if the recipe measures nothing."""
@@ -83,7 +89,7 @@ class Workshop:
             return None, []
         engine = self._shared_engine()
         if self._evaluator is None:
-            self._evaluator = Evaluator(settings, self._prompter(self._student), self.recipe.seed)
+            self._evaluator = Evaluator(settings, self.prompter, self.recipe.seed)
         engine.load_weights(update)
         return self._evaluator.evaluate(engine)
 
@@ -99,22 +105,33 @@ class Workshop:
             self._engine = HfEngine(self._student, self.tokenizer, self.recipe.engine, name=self.recipe.name)
         return self._engine
 
-    def _source(self, name: str, training: Training, model: Any, seed: int) -> Source:
-        field = f"stages.{name}.source" if name != BASE else "student.model.pretraining.source"
-        settings, algorithm, prompter = training.source, training.algorithm, self._prompter(model)
+    def _input(self, name: str, training: Training) -> "Tokenized | Sequence[Prompt]":
+        """The problems of a stage, made for the student; read once."""
+        if name not in self._inputs:
+            field = f"stages.{name}.source" if name != BASE else "student.model.pretraining.source"
+            settings = training.source
+            try:
+                groups = settings.problems.groups()
+            except InputError as error:
+                raise InputError(f"{field}.problems", f"{error.field}: {error.problem}", error.remedy) from None
+            if isinstance(settings, DatasetSourceConfig):
+                self._inputs[name] = Tokenized(groups, self.prompter, field=field, max_tokens=settings.max_tokens)
+            else:
+                self._inputs[name] = prompts_for(settings, groups, self.prompter, field)
+        return self._inputs[name]
+
+    def _source(self, name: str, training: Training, seed: int) -> Source:
+        algorithm, settings, problems = training.algorithm, training.source, self._input(name, training)
 
         def useful(group: Group) -> bool:
             return bool(algorithm.samples(group))
 
         if isinstance(settings, DatasetSourceConfig):
-            groups = Tokenized(settings.problems.groups(), prompter, field=field, max_tokens=settings.max_tokens)
-            return DatasetSource(settings, groups, useful, seed, name)
+            assert isinstance(problems, Tokenized), "a data set is tokenised"
+            return DatasetSource(settings, problems, useful, seed, name)
+        assert not isinstance(problems, Tokenized), "rollouts start from prompts"
         max_refills = getattr(algorithm, "max_refills", 0)
-        prompts = prompts_for(settings, prompter, field)
-        return RolloutSource(settings, prompts, self._shared_engine(), useful, max_refills, seed, name)
-
-    def _prompter(self, model: Any) -> Prompter:
-        return Prompter(tokenizer=self.tokenizer, format=self.recipe.student.prompt, max_context=max_context(model))
+        return RolloutSource(settings, problems, self._shared_engine(), useful, max_refills, seed, name)
 
     def _steps(self, name: str, training: Training, source: Source) -> int | None:
         if training.epochs is None:
@@ -129,12 +146,12 @@ class Workshop:
             )
         return math.ceil(count * training.epochs / source.settings.groups_per_step)
 
-    def _scorer(self, training: Training, start: str | None) -> Scorer | None:
+    def _scorer(self, training: Training, start: str | None, device: torch.device) -> Scorer | None:
         if not training.algorithm.needs & {Need.REFERENCE_LOGPROBS, Need.REFERENCE_CREDIT}:
             return None
         learner = training.learner
         return Scorer(
-            self.model(self.recipe.reference or start),
+            self.model(self.recipe.reference or start).to(device),
             pad_id=self.tokenizer.pad_token_id,
             temperature=training.temperature,
             max_tokens=learner.micro_batch_tokens,

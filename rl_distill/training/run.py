@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from rl_distill.config import dump
@@ -32,6 +33,8 @@ def train(recipe: Recipe, say: Say = print) -> dict[str, Any]:
     """
     folder = RunFolder(recipe)
     try:
+        for change in folder.changed:
+            say(f"note: {change}: what follows need not be bit for bit what it would have been")
         with graceful_stop() as stop:
             return _Run(recipe, folder, stop, say).run()
     finally:
@@ -59,6 +62,7 @@ class _Run:
             stack.callback(ledger.close)
             stack.callback(trajectories.close)
             self.records = Records(trackers=trackers, ledger=ledger, trajectories=trajectories)
+            self.workshop.check({name: training for name, training in self._trainings().items() if not self._finished(name)})
             self._base()
             for stage in self.recipe.stages:
                 self._stage(stage.name, stage, self.student(self.recipe.start_of(stage)))
@@ -95,12 +99,8 @@ class _Run:
         if cache.is_dir() and (problem := damage(cache)) is not None:
             self.say(f"the cached base student {cache} is damaged ({problem}); it is made again")
         if not cache.is_dir() or damage(cache) is not None:
-            self.workshop.check_evaluation()
             self._stage(BASE, pretraining, None)
-            with sealed(cache) as working:
-                shutil.copytree(self.folder.stage(BASE) / "student", working / "student")
-                cost = {name: self.results[BASE][name] for name in Progress().state()}
-                (working / "progress.json").write_text(json.dumps(cost))
+            self._fill_cache(cache)
             return
         self.say(f"base: taken from the cache, {cache}")
         with sealed(self.folder.stage(BASE)) as working:
@@ -108,6 +108,25 @@ class _Run:
             evaluation = self.workshop.evaluate_model(str(working / "student"))
             progress = Progress(**json.loads((cache / "progress.json").read_text()))
             self.results[BASE] = write_result(working, BASE, progress, *evaluation)
+
+    def _fill_cache(self, cache: Path) -> None:
+        """Keep the base student for later runs. Another run may have put the same one there meanwhile."""
+        try:
+            with sealed(cache) as working:
+                shutil.copytree(self.folder.stage(BASE) / "student", working / "student")
+                cost = {name: self.results[BASE][name] for name in Progress().state()}
+                (working / "progress.json").write_text(json.dumps(cost))
+        except OSError:
+            if not cache.is_dir() or damage(cache) is not None:
+                raise
+
+    def _trainings(self) -> dict[str, Training]:
+        """Every stage of the run, with the pretraining of the base unless it is cached."""
+        model = self.recipe.student.model
+        first: dict[str, Training] = {}
+        if isinstance(model, SeededModel) and model.pretraining and not cache_folder(self.recipe.student).is_dir():
+            first[BASE] = model.pretraining
+        return first | {stage.name: stage for stage in self.recipe.stages}
 
     def _stage(self, name: str, training: Training, start: str | None) -> None:
         if name != BASE and self._finished(name):

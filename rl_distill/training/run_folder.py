@@ -25,6 +25,9 @@ NOT_COMPARED = ("run_dir", "tracking")  # keys that may change when a run is con
 RECORDS = {"metrics": "metrics.jsonl", "ledger": "ledger.jsonl", "trajectories": "trajectories/rollouts.jsonl"}
 
 
+NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "torch_threads", "gpu")
+
+
 class RunFolder:
     """An open run folder, held by one process at a time.
 
@@ -62,7 +65,9 @@ class RunFolder:
             clear_leftovers(folder)
         self._drop_unsaved_steps()
         self.write("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
-        self.write("environment.json", json.dumps(environment(), indent=2))
+        now = environment()
+        self.changed = self._changed_environment(now)
+        self.write("environment.json", json.dumps(now, indent=2))
 
     def stage(self, name: str) -> Path:
         return self.path / "stages" / name
@@ -98,6 +103,16 @@ class RunFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+    def _changed_environment(self, now: Mapping[str, Any]) -> list[str]:
+        """What the last process that worked here had otherwise and numbers may depend on."""
+        try:
+            before = json.loads((self.path / "environment.json").read_text())
+        except (OSError, ValueError):
+            return []
+        return [
+            f"{key} was {before.get(key)!r} and is {now[key]!r}" for key in NUMERIC_ENVIRONMENT if before.get(key) != now[key]
+        ]
 
     def _locked(self) -> TextIO:
         lock = (self.path / ".lock").open("w")

@@ -256,13 +256,9 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     return metrics
 
 
-def prompts_for(settings: RolloutSourceConfig, prompter: Prompter, field: str) -> Sequence[Prompt]:
-    """The source's problems as prompts, checked against the student's context and, where answers are verified, for gold ones."""
+def prompts_for(settings: RolloutSourceConfig, groups: Sequence[Group], prompter: Prompter, field: str) -> Sequence[Prompt]:
+    """Problems as prompts, checked against the student's context and, where answers are verified, for gold ones."""
     graded = any(reward.name == "accuracy" for reward in settings.rewards)
     return prompter.prompts(
-        settings.problems.groups(),
-        settings.sampling,
-        field=f"{field}.problems",
-        graded=graded,
-        max_prompt_tokens=settings.max_prompt_tokens,
+        groups, settings.sampling, field=f"{field}.problems", graded=graded, max_prompt_tokens=settings.max_prompt_tokens
     )

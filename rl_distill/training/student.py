@@ -13,10 +13,11 @@ import torch
 from rl_distill import __version__
 from rl_distill.config import config, dump, one_of, setting
 from rl_distill.errors import InputError
-from rl_distill.models.loading import Architecture, load_tokenizer
+from rl_distill.models.loading import Architecture, load_tokenizer, max_context
 from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
 from rl_distill.problems import AnyProblemSet
 from rl_distill.problems.base import ReadsData
+from rl_distill.rollout.collector import Prompter
 from rl_distill.text import PromptFormat
 from rl_distill.training.stages import Training
 
@@ -68,8 +69,12 @@ class Student:
     prompt: PromptFormat = setting(PromptFormat(), about="how problems are put to it")
 
 
-def build_tokenizer(student: Student) -> Any:
-    return load_tokenizer(student.model) if isinstance(student.model, str) else student.model.tokenizer.build()
+def prompter(student: Student) -> Prompter:
+    """How problems are put to the student: its tokenizer, its prompt format, its context."""
+    model = student.model
+    if isinstance(model, str):
+        return Prompter(tokenizer=load_tokenizer(model), format=student.prompt, max_context=max_context(model))
+    return Prompter(tokenizer=model.tokenizer.build(), format=student.prompt, max_context=model.max_context)
 
 
 def cache_folder(student: Student) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from rl_distill.config import parse
 from rl_distill.errors import InputError
 from rl_distill.rewards.base import Attempt
 from rl_distill.rewards.length import SoftOverlong
@@ -30,5 +31,5 @@ def test_text_without_tokens_has_no_length_and_no_reward(attempt: Callable[..., 
 
 
 def test_band_wider_than_the_limit_is_refused() -> None:
-    with pytest.raises(InputError, match="cache_tokens: is 5, more than max_tokens = 4"):
-        SoftOverlong(max_tokens=4, cache_tokens=5)
+    with pytest.raises(InputError, match="cache_tokens: is 5, more than max_tokens = 4; give at most max_tokens"):
+        parse(SoftOverlong, {"max_tokens": 4, "cache_tokens": 5})
