@@ -6,7 +6,7 @@ from typing import Any
 
 from rl_distill.config import config, setting
 from rl_distill.errors import RunError
-from rl_distill.evaluation.intervals import Interval, clustered_interval
+from rl_distill.evaluation.intervals import Interval, clustered_interval, pass_at_k
 from rl_distill.problems import AnyProblemSet
 from rl_distill.rewards import Accuracy, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompter
@@ -39,6 +39,7 @@ class EvaluationResult:
     mean_tokens: float
     generated_tokens: int
     problem_accuracy: dict[str, float]
+    pass_at: dict[int, float]  # k -> chance that one of k attempts is right
 
     def metrics(self) -> dict[str, float]:
         return {
@@ -82,11 +83,14 @@ def summarize(groups: Sequence[Group]) -> EvaluationResult:
         RunError: not one attempt could be verified.
     """
     attempts = [trajectory for group in groups for trajectory in group.trajectories]
-    means: dict[str, float] = {}
-    for group in groups:
-        known = [trajectory.status == "correct" for trajectory in group.trajectories if trajectory.status in ("correct", "wrong")]
-        if known:
-            means[group.problem.id] = sum(known) / len(known)
+    verified = {
+        group.problem.id: [
+            attempt.status == "correct" for attempt in group.trajectories if attempt.status in ("correct", "wrong")
+        ]
+        for group in groups
+    }
+    known = {problem: answers for problem, answers in verified.items() if answers}
+    means = {problem: sum(answers) / len(answers) for problem, answers in known.items()}
     if not means:
         raise RunError(
             f"evaluation: none of {len(attempts)} attempts could be verified, so there is no accuracy; check the gold answers"
@@ -101,11 +105,19 @@ def summarize(groups: Sequence[Group]) -> EvaluationResult:
         mean_tokens=sum(tokens) / len(tokens),
         generated_tokens=sum(tokens),
         problem_accuracy=means,
+        pass_at=_pass_at(list(known.values())),
     )
 
 
+def _pass_at(answers: Sequence[Sequence[bool]]) -> dict[int, float]:
+    """Mean unbiased pass@k for k = 1, 2, 4, ... as far as every problem has so many verified attempts."""
+    fewest = min(map(len, answers))
+    sizes = [2**power for power in range(fewest.bit_length()) if 2**power <= fewest]
+    return {k: sum(pass_at_k(len(one), sum(one), k) for one in answers) / len(answers) for k in sizes}
+
+
 def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
-    """JSON for `evaluation.json`."""
+    """The `evaluation` of a stage's `result.json`."""
     return {
         "accuracy": result.accuracy.mean,
         "low": result.accuracy.low,
@@ -116,5 +128,6 @@ def result_to_dict(result: EvaluationResult) -> dict[str, Any]:
         "truncated_fraction": result.truncated_fraction,
         "mean_tokens": result.mean_tokens,
         "generated_tokens": result.generated_tokens,
+        "pass_at": result.pass_at,
         "problem_accuracy": result.problem_accuracy,
     }

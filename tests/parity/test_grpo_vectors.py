@@ -9,7 +9,7 @@ import torch
 from rl_distill.algorithms.advantages import group_center, leave_one_out, standardized, whitened_by_token
 from rl_distill.algorithms.grpo import Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo
 from rl_distill.algorithms.reductions import token_mean
-from rl_distill.algorithms.surrogates import clipped, kl_estimate
+from rl_distill.algorithms.surrogates import LOG_RATIOS, clipped, kl_estimate
 from rl_distill.batch import PolicyOutput, collate, source_names, totals
 from rl_distill.trajectory import Group, Problem, Sample, Score, Trajectory
 
@@ -174,3 +174,32 @@ def test_kl_in_the_reward_is_the_k1_sum_under_the_sampler():
         problem=problem, trajectories=tuple(trajectory(i, reward, "logp_old_trainer") for i, reward in enumerate(REWARDS))
     )
     assert [sample.advantage for sample in algorithm.samples(group)] == pytest.approx(leave_one_out(expected), abs=1e-12)
+
+
+def test_ratios():
+    """Token, whole-sequence and length-normalised ratios, new over old and old over sampler."""
+    mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+    rows = {
+        name: torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.float64) for row in INPUTS[name]], batch_first=True)
+        for name in ("logp_new", "logp_old_trainer", "logp_rollout_engine")
+    }
+    names = {
+        "new_over_old": (
+            rows["logp_new"] - rows["logp_old_trainer"],
+            "token_new_over_old",
+            "sequence_new_over_old",
+            "gspo_length_normalised",
+        ),
+        "old_over_rollout": (
+            rows["logp_old_trainer"] - rows["logp_rollout_engine"],
+            "token_old_over_rollout",
+            "sequence_old_over_rollout",
+            "geomean_old_over_rollout",
+        ),
+    }
+    for log_ratio, token, whole, mean in names.values():
+        found = {kind: LOG_RATIOS[kind](log_ratio, mask).exp() for kind in LOG_RATIOS}
+        for row, length, expected in zip(found["token"], LENGTHS, VECTORS["ratios"][token], strict=True):
+            assert row[:length].tolist() == pytest.approx(expected, abs=1e-9)
+        assert found["sequence_sum"][:, 0].tolist() == pytest.approx(VECTORS["ratios"][whole], abs=1e-9)
+        assert found["sequence_mean"][:, 0].tolist() == pytest.approx(VECTORS["ratios"][mean], abs=1e-9)

@@ -62,3 +62,11 @@ def test_metrics_and_the_record_say_the_same():
     assert plain["accuracy"] == result.metrics()["evaluation/accuracy"] == 0.5
     assert (plain["low"], plain["high"]) == (result.metrics()["evaluation/low"], result.metrics()["evaluation/high"])
     assert plain["problem_accuracy"] == {"p": 1.0, "q": 0.0}
+
+
+def test_pass_at_k_goes_as_far_as_every_problem_has_verified_attempts():
+    mixed = [attempt("correct"), attempt("wrong"), attempt("wrong"), attempt("wrong")]
+    result = summarize([group("p", *mixed), group("q", *[attempt("wrong")] * 4)])
+    assert result.pass_at == {1: pytest.approx(0.125), 2: pytest.approx(0.25), 4: pytest.approx(0.5)}
+    one_unknown = summarize([group("p", *mixed), group("q", *[attempt("wrong")] * 3, attempt("unverifiable"))])
+    assert set(one_unknown.pass_at) == {1, 2}
