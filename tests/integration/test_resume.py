@@ -1,104 +1,16 @@
 """A run that is killed again and again, wherever it stands, ends with the bytes of one that nobody touched."""
 
 import json
-import multiprocessing
-import os
 import shutil
 import signal
 import time
-import traceback
 from collections.abc import Iterator
-from importlib import import_module
-from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
-from typing import NoReturn
 
 import pytest
+from run_launcher import Launcher
 from tiny_runs import RecipeFile, rolled_out, taught
-
-LOADED_ONCE = ("rl_distill.training.run", "rl_distill.rollout.decode_loop", "transformers.models.qwen2.modeling_qwen2")
-
-
-class Launcher:
-    """Starts runs as forks of a clean process that has loaded everything, so that each begins in a moment."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,))
-        self.process.start()
-
-    def start(self, recipe: RecipeFile, die_at: int | None = None) -> int:
-        """The process id of a new run."""
-        self.pipe.send((str(recipe.path), os.environ["RL_DISTILL_CACHE"], die_at))
-        return int(self.pipe.recv())
-
-    def wait(self, pid: int) -> int:
-        """The exit code of a run when it has ended; -9 if it was killed."""
-        self.pipe.send(pid)
-        return int(self.pipe.recv())
-
-    def kill(self, pid: int) -> None:
-        os.kill(pid, signal.SIGKILL)
-        self.wait(pid)
-
-    def finish(self, recipe: RecipeFile) -> dict[str, object]:
-        """Run to the end; what the run folder then holds."""
-        assert self.wait(self.start(recipe)) == 0, recipe.path.with_suffix(".log").read_text()
-        return outcome(recipe.run_dir)
-
-
-def serve(pipe: Connection) -> None:
-    """The launcher's process: forks a run for a tuple, waits for one for a process id, ends for None."""
-    for module in LOADED_ONCE:
-        import_module(module)
-    while (request := pipe.recv()) is not None:
-        if isinstance(request, int):
-            pipe.send(os.waitstatus_to_exitcode(os.waitpid(request, 0)[1]))
-        elif (pid := os.fork()) == 0:
-            run(*request)
-        else:
-            pipe.send(pid)
-
-
-def run(path: str, cache: str, die_at: int | None) -> NoReturn:
-    """A run, in a process of its own. With `die_at` it kills itself, as `kill -9` would, at so many changes to the disk."""
-    import torch
-
-    from rl_distill.recipe import load_recipe
-    from rl_distill.training.run import train
-
-    torch.set_num_threads(1)
-    os.environ["RL_DISTILL_CACHE"] = cache
-    if die_at is not None:
-        _die_at(die_at)
-    with Path(path).with_suffix(".log").open("a") as log:
-        try:
-            train(load_recipe(path), say=lambda line: print(line, file=log, flush=True))
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc(file=log)
-            log.flush()
-            os._exit(1)
-
-
-def _die_at(count: int) -> None:
-    left = [count]
-
-    def deadly(name: str) -> None:
-        change = getattr(os, name)
-
-        def changed(*arguments: object, **options: object) -> object:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return change(*arguments, **options)
-
-        setattr(os, name, changed)
-
-    for name in ("fsync", "rename", "replace", "mkdir", "rmdir", "unlink"):
-        deadly(name)
 
 
 def outcome(run_dir: Path) -> dict[str, object]:
@@ -147,7 +59,8 @@ def expected(recipe, launcher) -> dict[str, object]:
     """Of the run that nobody touched. It is the second one: the first has filled the cache with the base student."""
     launcher.finish(recipe)
     shutil.rmtree(recipe.run_dir)
-    found = launcher.finish(recipe)
+    launcher.finish(recipe)
+    found = outcome(recipe.run_dir)
     shutil.rmtree(recipe.run_dir)
     return found
 
@@ -165,7 +78,8 @@ def same(found: dict[str, object], expected: dict[str, object]) -> bool:
 
 
 def test_two_uninterrupted_runs_are_the_same(recipe, launcher, expected):
-    assert same(launcher.finish(recipe), expected) and not expected["left over"]
+    launcher.finish(recipe)
+    assert same(outcome(recipe.run_dir), expected) and not expected["left over"]
     assert len(expected["metrics"]) == 9 and len({line["run/step"] for line in expected["metrics"]}) == 9
     shutil.rmtree(recipe.run_dir)
 
@@ -180,7 +94,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(seed, recipe, l
             pass
         time.sleep(rng.uniform(0.0, 0.5))
         launcher.kill(process)
-    assert same(launcher.finish(recipe), expected)
+    launcher.finish(recipe)
+    assert same(outcome(recipe.run_dir), expected)
     shutil.rmtree(recipe.run_dir)
 
 
@@ -205,5 +120,6 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(r
         assert not (recipe.run_dir / "summary.json").exists()
     launcher.kill(process)
     assert sorted(path.name for path in checkpoints.glob("step-*"))[0] == "step-00000002"
-    assert same(launcher.finish(recipe), expected)
+    launcher.finish(recipe)
+    assert same(outcome(recipe.run_dir), expected)
     shutil.rmtree(recipe.run_dir)
