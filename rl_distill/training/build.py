@@ -18,8 +18,10 @@ from rl_distill.recipe import BASE, Recipe
 from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine
 from rl_distill.rollout.hf_engine import HfEngine
+from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig
 from rl_distill.training.loop import Parts
-from rl_distill.training.sources import DatasetSource, DatasetSourceConfig, RolloutSource, Source, prompts_for
+from rl_distill.training.rollout_source import RolloutSource, prompts_for
+from rl_distill.training.sources import Source
 from rl_distill.training.stages import Training
 from rl_distill.training.student import SeededModel, prompter
 from rl_distill.training.tokenized import Tokenized

@@ -1,17 +1,11 @@
 """A stage: one algorithm on one source with one learner, and what must fit together."""
 
-from typing import TYPE_CHECKING
-
 from rl_distill.algorithms import AnyAlgorithm
 from rl_distill.algorithms.base import Need
-from rl_distill.config import config, one_of, setting
+from rl_distill.config import config, setting
 from rl_distill.learning.learner import LearnerConfig
-from rl_distill.training.sources import SOURCES, DatasetSourceConfig, RolloutSourceConfig
-
-if TYPE_CHECKING:
-    AnySource = DatasetSourceConfig | RolloutSourceConfig
-else:
-    AnySource = one_of(SOURCES)
+from rl_distill.training.rollout_source import RolloutSourceConfig
+from rl_distill.training.sources import AnySource
 
 
 @config

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl_distill.training.sources import Cursor
+from rl_distill.training.cursor import Cursor
 
 
 def walk(cursor: Cursor, count: int) -> list[int]:

@@ -1,0 +1,31 @@
+"""An endless, shuffled walk over a data set that goes on exactly where a checkpoint left it."""
+
+from collections.abc import Sequence
+from random import Random
+
+from rl_distill.seeding import addressed_seed
+
+
+class Cursor:
+    """An endless walk over `count` items, each epoch in an order of its own, which is a function of the address alone."""
+
+    def __init__(self, count: int, *address: int | str, shuffle: bool) -> None:
+        self.count, self.address, self.shuffle = count, address, shuffle
+        self.taken = 0
+        self._order: tuple[int, Sequence[int]] = (-1, ())
+
+    @property
+    def epoch(self) -> int:
+        """Which walk over all items the next one belongs to, from 0."""
+        return self.taken // self.count
+
+    def __next__(self) -> int:
+        epoch, place = divmod(self.taken, self.count)
+        if self._order[0] != epoch:
+            order: Sequence[int] = range(self.count)
+            if self.shuffle:
+                order = list(order)
+                Random(addressed_seed(*self.address, "order", epoch)).shuffle(order)
+            self._order = (epoch, order)
+        self.taken += 1
+        return self._order[1][place]

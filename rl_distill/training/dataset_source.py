@@ -1,0 +1,81 @@
+"""Learning from teacher data: groups of a data set."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from rl_distill.config import config, setting
+from rl_distill.errors import InputError
+from rl_distill.models.weights import WeightUpdate
+from rl_distill.problems import AnyProblemSet
+from rl_distill.training.cursor import Cursor
+from rl_distill.training.tokenized import Tokenized
+from rl_distill.trajectory import Group
+
+
+@config
+class DatasetSourceConfig:
+    """Teacher data: each step takes the next groups of a shuffled data set that the algorithm can learn from."""
+
+    name: Literal["dataset"] = "dataset"
+    problems: AnyProblemSet = setting(about="problems with a teacher's attempts")
+    groups_per_step: int = setting(32, about="groups (a trace, or a pair) of one optimizer step", source="arXiv:2505.24850", ge=1)
+    shuffle: bool = setting(True, about="new order in each epoch; false keeps the data set's order")
+    max_tokens: int | None = setting(
+        None, about="leave out groups with a longer attempt; none makes such a group an error", unit="tokens", ge=1
+    )
+
+
+class DatasetSource:
+    """Groups of a data set, tokenised when they are first read.
+
+    Args:
+        useful: whether the algorithm has anything to learn from a group; others are passed over and counted.
+    """
+
+    live = False
+
+    def __init__(
+        self, settings: DatasetSourceConfig, groups: Tokenized, useful: Callable[[Group], bool], *address: int | str
+    ) -> None:
+        self.settings, self.groups, self.useful = settings, groups, useful
+        self.cursor = Cursor(len(groups), *address, shuffle=settings.shuffle)
+        self.left_out = 0
+
+    def count(self) -> int:
+        """How many groups the algorithm can learn from. Reads the whole data set."""
+        return sum(1 for index in range(len(self.groups)) if self._take(index) is not None)
+
+    def next(self, step: int) -> list[Group]:
+        found: list[Group] = []
+        passed = 0
+        while len(found) < self.settings.groups_per_step:
+            group = self._take(next(self.cursor))
+            if group is not None:
+                found.append(group)
+                passed = 0
+                continue
+            passed += 1
+            self.left_out += 1
+            if passed >= len(self.groups):
+                raise InputError(
+                    f"{self.groups.field}.problems",
+                    f"none of its {len(self.groups)} groups has what the algorithm learns from",
+                    "sft needs a correct attempt, pairs need a correct and a wrong one; check max_tokens too",
+                )
+        return found
+
+    def report(self) -> Mapping[str, float]:
+        return {"group/left_out": float(self.left_out), "source/epoch": self.cursor.taken / len(self.groups)}
+
+    def refresh(self, update: WeightUpdate) -> None:
+        """Nothing to do: a data set does not depend on the student."""
+
+    def state(self) -> dict[str, Any]:
+        return {"taken": self.cursor.taken, "left_out": self.left_out}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.cursor.taken, self.left_out = state["taken"], state["left_out"]
+
+    def _take(self, index: int) -> Group | None:
+        group = self.groups[index]
+        return group if group is not None and self.useful(group) else None
