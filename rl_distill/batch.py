@@ -1,7 +1,8 @@
 """Samples as tensors. Index t of every [B, T] field is about token t; the shift happens once, in `models/logprobs.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,8 +83,22 @@ def totals(samples: Sequence[Sample], sources: Sequence[str], dtype: torch.dtype
     )
 
 
-def collate(samples: Sequence[Sample], *, pad_id: int, sources: Sequence[str], dtype: torch.dtype = torch.float32) -> Batch:
-    """Right-pad samples to the longest of them."""
+COLUMNS = frozenset({"behavior_logprobs", "reference_logprobs", "proximal_logprobs"})
+
+
+def collate(
+    samples: Sequence[Sample],
+    *,
+    pad_id: int,
+    sources: Sequence[str],
+    dtype: torch.dtype = torch.float32,
+    columns: Collection[str] = COLUMNS,
+) -> Batch:
+    """Right-pad samples to the longest of them.
+
+    Args:
+        columns: which of `COLUMNS` to take along; the others are None in the batch.
+    """
     width = max(len(sample.trajectory.token_ids) for sample in samples)
 
     def rows(
@@ -95,7 +110,7 @@ def collate(samples: Sequence[Sample], *, pad_id: int, sources: Sequence[str], d
         return out  # [B, T]
 
     def column(name: str) -> Tensor | None:
-        values = [getattr(sample.trajectory, name) for sample in samples]
+        values: list[Any] = [getattr(sample.trajectory, name) if name in columns else None for sample in samples]
         if all(value is None for value in values):
             return None
         missing = [sample.trajectory.problem_id for sample, value in zip(samples, values, strict=True) if value is None]

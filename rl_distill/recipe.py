@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from rl_distill.algorithms.base import Need
 from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.evaluation.evaluator import Evaluation
 from rl_distill.rollout.hf_engine import HfEngineConfig
@@ -12,6 +13,7 @@ from rl_distill.training.stages import Stage
 from rl_distill.training.student import Student
 
 BASE = "base"
+REFERENCE_NEEDS = {Need.REFERENCE_LOGPROBS, Need.REFERENCE_CREDIT}
 
 
 @config
@@ -62,6 +64,8 @@ class Recipe:
                     f"stages.{stage.name}.start: {stage.start!r} is no earlier stage; choose one of {', '.join(seen)}"
                 )
             seen.append(stage.name)
+        if self.reference is not None and not any(stage.algorithm.needs & REFERENCE_NEEDS for stage in self.stages):
+            raise ValueError("reference has no effect, for no stage's algorithm compares with one: drop it")
 
     @property
     def folder(self) -> Path:

@@ -1,6 +1,8 @@
 """Chat templates and the answer format: the only place where prompts are worded and text becomes tokens."""
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from rl_distill.config import config, setting
@@ -28,42 +30,49 @@ class PromptFormat:
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
     """Token ids of a conversation up to where the assistant speaks next."""
-    return tuple(_render(tokenizer, messages, add_generation_prompt=True))
+    return tuple(_ids(tokenizer, _rendered(tokenizer, messages, add_generation_prompt=True)))
 
 
 def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """Token ids of a finished conversation, and True for what the assistant says: each of its turns with its end-of-turn token.
 
-    What the template prints after the last end of turn (a newline) is dropped: no model ever samples it.
+    A turn is tokenised apart from what precedes it, as it is when it is sampled. What the template prints after the last end of
+    turn (a newline) is dropped: no model ever samples it.
 
     Raises:
-        InputError: the template rewrites earlier turns, so that a turn's tokens cannot be told apart.
+        InputError: the template rewrites earlier turns or drops a part of one: that would not be trained on as it was said.
     """
     token_ids: list[int] = []
     sampled: list[bool] = []
-    end_of_turn = set(end_of_turn_ids(tokenizer))
+    before = ""
     for index, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        prompt = _render(tokenizer, messages[:index], add_generation_prompt=True)
-        whole = _render(tokenizer, messages[: index + 1], add_generation_prompt=False)
-        if prompt[: len(token_ids)] != token_ids or whole[: len(prompt)] != prompt:
+        prompt = _rendered(tokenizer, messages[:index], add_generation_prompt=True)
+        whole = _rendered(tokenizer, messages[: index + 1], add_generation_prompt=False)
+        turn = whole[len(prompt) :]
+        if not (prompt.startswith(before) and whole.startswith(prompt) and message.content.strip() in turn):
             raise InputError(
                 "student.model",
-                "its chat template rewrites earlier turns, so the student's own tokens cannot be told apart",
-                "use a template whose rendering of a conversation extends the rendering of its beginning",
+                "its chat template rewrites or drops a part of an assistant turn, so it would not be trained on as it was said",
+                "use a template that prints assistant turns whole and only ever adds to a conversation",
             )
-        turn = whole[len(prompt) :]
-        end = next((position for position, token in enumerate(turn) if token in end_of_turn), len(turn) - 1)
-        sampled += [False] * (len(prompt) - len(token_ids)) + [True] * (end + 1)
-        token_ids = list(prompt) + turn[: end + 1]
+        asked, said = _ids(tokenizer, prompt[len(before) :]), _closed(tokenizer, turn, message.content)
+        token_ids += [*asked, *said]
+        sampled += [False] * len(asked) + [True] * len(said)
+        before = prompt + _closed_text(tokenizer, turn)
     return tuple(token_ids), tuple(sampled)
 
 
+@lru_cache(maxsize=16)
 def end_of_turn_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an assistant turn: the tokenizer's EOS, and ChatML's closer where it exists."""
-    closer = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    ids = {tokenizer.eos_token_id, None if closer == tokenizer.unk_token_id else closer}
+    """The tokens that end an assistant turn: the tokenizer's EOS, and the special token its chat template closes a turn with."""
+    probe = (Message("user", "?"), Message("assistant", _PROBE))
+    prompt = _rendered(tokenizer, probe[:1], add_generation_prompt=True)
+    closing = _rendered(tokenizer, probe, add_generation_prompt=False)[len(prompt) :].partition(_PROBE)[2]
+    special = [token for token in tokenizer.all_special_tokens if token in closing]
+    first = min(special, key=closing.index, default=None)
+    ids = {tokenizer.eos_token_id, None if first is None else tokenizer.convert_tokens_to_ids(first)}
     return tuple(sorted(token for token in ids if token is not None))
 
 
@@ -72,11 +81,61 @@ def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
     return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
-def _render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
-    turns = [turn._asdict() for turn in messages]
+def last_boxed(text: str) -> str | None:
+    r"""Content of the last complete outermost `\boxed{...}`, or None; one pass: a million braces cost a million letters."""
+    closers: list[int | None] = []  # for each open brace: where the content of its box starts, None for a plain brace
+    found: tuple[int, int] | None = None
+    for token in _BOX_OR_BRACE.finditer(text):
+        if token[0].startswith("\\boxed"):
+            closers.append(token.end())
+        elif token[0] == "{":
+            closers.append(None)
+        elif token[0] == "}" and closers:
+            start = closers.pop()
+            if start is not None:
+                found = (start, token.start())
+    return None if found is None else _INNER_BOX.sub("", text[slice(*found)]).strip()
+
+
+_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_INNER_BOX = re.compile(r"\\boxed\s*(?=\{)")
+_PROBE = "0"  # a reply that every vocabulary has
+
+
+def _closed(tokenizer: Any, turn: str, content: str) -> list[int]:
+    """Token ids of an assistant turn up to its end-of-turn token."""
+    end_of_turn = end_of_turn_ids(tokenizer)
+    if any(tokenizer.convert_ids_to_tokens(token) in content for token in end_of_turn):
+        raise InputError(
+            "problems", f"a reply contains the end-of-turn token: {content[:60]!r}", "remove it from the text, or drop the row"
+        )
+    ids = _ids(tokenizer, turn)
+    end = next((position for position, token in enumerate(ids) if token in end_of_turn), None)
+    if end is None:
+        raise InputError(
+            "student.model",
+            "its chat template closes an assistant turn with no special token",
+            "use one that ends turns with a token of its own",
+        )
+    return ids[: end + 1]
+
+
+def _closed_text(tokenizer: Any, turn: str) -> str:
+    """The turn's text up to its end-of-turn token."""
+    closers = [tokenizer.convert_ids_to_tokens(token) for token in end_of_turn_ids(tokenizer)]
+    closer = min((closer for closer in closers if closer in turn), key=turn.index)
+    return turn[: turn.index(closer) + len(closer)]
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
     if not tokenizer.chat_template:
         raise InputError(
             "student.model", "its tokenizer has no chat template", "set one on the tokenizer and save it with the model"
         )
-    out = tokenizer.apply_chat_template(turns, tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=False)
-    return [int(token) for token in out]
+    turns = [turn._asdict() for turn in messages]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt))
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    """The template prints every special token itself, a beginning-of-text token included."""
+    return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]

@@ -36,7 +36,7 @@ def main(run: Path) -> None:
         if weights is not None:
             model.load_state_dict(load_file(weights), strict=False)  # a tied head is not among the saved parameters
         for part in ("train", "heldout"):
-            rows.append((name, step, *row(model, tokenizer, attempts(recipe, tokenizer, part, max_context(model)), part)))
+            rows.append((name, step, *row(model, tokenizer, attempts(recipe, tokenizer, part, max_context(str(student))), part)))
     print(markdown(HEADER, rows))
 
 
@@ -56,9 +56,9 @@ def attempts(recipe: Recipe, tokenizer: Any, part: str, context: int) -> list[Tr
     problems = replace(source.problems, part=part)
     pairs = [group for group in problems.groups() if contrast_samples(group)]
     prompter = Prompter(tokenizer=tokenizer, format=recipe.student.prompt, max_context=context)
-    groups = Tokenized(pairs, prompter, field="source", max_tokens=source.max_tokens)
-    kept = (group for index in range(len(groups)) if (group := groups[index]) is not None)
-    return [sample.trajectory for group in kept for sample in contrast_samples(group)]
+    groups = Tokenized(pairs, prompter, field="source")
+    made = [[sample.trajectory for sample in contrast_samples(groups[index])] for index in range(len(groups))]
+    return [attempt for pair in made if max(len(one.token_ids) for one in pair) <= source.max_tokens for attempt in pair]
 
 
 def row(model: Any, tokenizer: Any, trajectories: list[Trajectory], part: str) -> tuple[str, ...]:

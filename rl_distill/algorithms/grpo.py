@@ -2,8 +2,9 @@
 
     loss = reduce_t( w_t * surrogate(log r_t, A) ) + kl_coef * reduce_t( kl_t )
 
-r compares the policy with the sampler, or, under a `correction`, with the learner's own weights just before the update; w is then
-the weight of their disagreement. A is the attempt's advantage, the same for all of its tokens.
+r compares the policy with what it was just before the round's updates (`old_policy: proximal`): the learner's own log-probs, so
+that r is 1 on the first pass whatever engine or precision sampled. w is the `correction` for what sampler and learner disagree
+on. A is the attempt's advantage, the same for all of its tokens.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ CorrectionName = Literal["none", "token_tis", "sequence_tis", "token_mask", "dec
 EFFECTIVE_WHEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "std": ("advantage", ("group_std",)),
     "std_eps": ("advantage", ("group_std",)),
+    "ratio": ("surrogate", ("clip", "cispo", "sapo")),
+    "old_policy": ("surrogate", ("clip", "cispo", "sapo", "gmpo")),
+    "clip_low": ("surrogate", ("clip", "cispo")),
+    "clip_high": ("surrogate", ("clip", "cispo")),
     "dual_clip": ("surrogate", ("clip",)),
     "ratio_cap": ("surrogate", ("clip",)),
     "log_clip": ("surrogate", ("gmpo",)),
@@ -60,6 +65,11 @@ class Grpo(Algorithm):
         "none", about="normalise credit over all tokens of the step", source="arXiv:2501.03262"
     )
     ratio: RatioName = setting("token", about="what is compared between new and old policy", source=GRPO_PAPER)
+    old_policy: Literal["proximal", "behavior"] = setting(
+        "proximal",
+        about="what the ratio compares with: the learner before its update, or the sampler's log-probs",
+        source=GRPO_PAPER,
+    )
     surrogate: SurrogateName = setting("clip", about="what limits the step", source=GRPO_PAPER)
     clip_low: float = setting(0.2, about="ratio is clipped at 1 - clip_low", source="the paper is silent; TRL and verl", ge=0)
     clip_high: float = setting(0.2, about="ratio is clipped at 1 + clip_high", source="the paper is silent; TRL and verl", ge=0)
@@ -84,7 +94,7 @@ class Grpo(Algorithm):
     )
     correction_cap: float = setting(2.0, about="largest correction weight", source="Yao et al. 2025 (TIS)", gt=0)
     correction_floor: float = setting(0.5, about="token_mask drops tokens whose weight is smaller", source="IcePop", ge=0)
-    drop_flat_groups: bool = setting(False, about="leave groups out whose rewards are all equal", source="arXiv:2503.14476")
+    drop_flat_groups: bool = setting(False, about="leave groups out that are all right or all wrong", source="arXiv:2503.14476")
     max_refills: int = setting(0, about="sample up to this many further rounds to replace groups left out", unit="rounds", ge=0)
     mask_truncated: bool = setting(
         False, about="truncated attempts stay in the baseline but are not trained on", source="arXiv:2503.14476"
@@ -95,6 +105,11 @@ class Grpo(Algorithm):
             default = type(self).__pydantic_fields__[key].default  # type: ignore[attr-defined]
             if getattr(self, switch) not in values and getattr(self, key) != default:
                 raise ValueError(f"{key} has no effect unless {switch} is {' or '.join(values)}: set that, or drop {key}")
+        for key in ("kl_estimator", "kl_place"):
+            if not self.kl_coef and getattr(self, key) != type(self).__pydantic_fields__[key].default:  # type: ignore[attr-defined]
+                raise ValueError(f"{key} has no effect while kl_coef is 0: raise kl_coef, or drop {key}")
+        if self.correction != "none" and self.old_policy == "behavior":
+            raise ValueError("old_policy behavior leaves nothing to correct: use correction none, or old_policy proximal")
         if self.max_refills and not self.drop_flat_groups:
             raise ValueError("max_refills has no effect unless drop_flat_groups is true: set it, or drop max_refills")
         if self.max_refills and self.kl_coef and self.kl_place == "reward":
@@ -109,7 +124,7 @@ class Grpo(Algorithm):
     @property
     def needs(self) -> frozenset[Need]:
         needs = {Need.BEHAVIOR_LOGPROBS}
-        if self.correction != "none":
+        if self.old_policy == "proximal":
             needs.add(Need.PROXIMAL_LOGPROBS)
         if self.kl_coef:
             needs.add(Need.REFERENCE_CREDIT if self.kl_place == "reward" else Need.REFERENCE_LOGPROBS)
@@ -119,7 +134,7 @@ class Grpo(Algorithm):
         scored = rewarded(group)
         if len(scored) < 2 and self.advantage != "raw":
             return []
-        if not scored or (self.drop_flat_groups and len({trajectory.reward for trajectory in scored}) == 1):
+        if not scored or (self.drop_flat_groups and _flat(scored)):
             return []
         rewards = [self._reward(trajectory) for trajectory in scored]
         if self.advantage == "group_std":
@@ -143,10 +158,8 @@ class Grpo(Algorithm):
         mask = batch.loss_mask
         new = policy.logprobs.masked_fill(~mask, 0.0)
         behavior = _required(batch.behavior_logprobs, "behavior_logprobs")
-        if self.correction == "none":
-            old, weight = behavior, None
-        else:
-            old = new.detach() if batch.proximal_logprobs is None else batch.proximal_logprobs
+        old, weight = self._old(new, behavior, batch), None
+        if self.correction != "none":
             weight = surrogates.correction_weight(
                 self.correction,
                 (old - behavior).masked_fill(~mask, 0.0),
@@ -174,6 +187,12 @@ class Grpo(Algorithm):
                 metrics["loss/kl"] = kl_loss.detach()
                 loss = loss + kl_loss
         return LossOutput(loss, metrics)
+
+    def _old(self, new: Tensor, behavior: Tensor, batch: Batch) -> Tensor:
+        """What the ratio compares with. Without a column of its own the policy has not moved yet: it is its own past."""
+        if self.old_policy == "behavior":
+            return behavior
+        return new.detach() if batch.proximal_logprobs is None else batch.proximal_logprobs
 
     def _reward(self, trajectory: Trajectory) -> float:
         reward = trajectory.reward
@@ -213,12 +232,10 @@ class Grpo(Algorithm):
         with torch.no_grad():
             ratio = log_ratio.detach().exp()
             mismatch = mismatch.detach().masked_fill(~batch.loss_mask, 0.0)
-            values = {
-                "policy/ratio": ratio,
-                "policy/clip_low_fraction": ((ratio < 1 - self.clip_low) & (advantage < 0)).to(ratio.dtype),
-                "policy/clip_high_fraction": ((ratio > 1 + self.clip_high) & (advantage > 0)).to(ratio.dtype),
-                "policy/mismatch_kl": mismatch.exp() - mismatch - 1,
-            }
+            values = {"policy/ratio": ratio, "policy/mismatch_kl": mismatch.exp() - mismatch - 1}
+            if self.surrogate == "clip":
+                values["policy/clip_low_fraction"] = ((ratio < 1 - self.clip_low) & (advantage < 0)).to(ratio.dtype)
+                values["policy/clip_high_fraction"] = ((ratio > 1 + self.clip_high) & (advantage > 0)).to(ratio.dtype)
             return {path: token_mean(value, batch.loss_mask, batch, totals) for path, value in values.items()}
 
 
@@ -249,7 +266,7 @@ class Dapo(Grpo):
     kl_coef: float = setting(
         0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2503.14476", ge=0
     )
-    drop_flat_groups: bool = setting(True, about="leave groups out whose rewards are all equal", source="arXiv:2503.14476")
+    drop_flat_groups: bool = setting(True, about="leave groups out that are all right or all wrong", source="arXiv:2503.14476")
     max_refills: int = setting(
         10, about="sample up to this many further rounds to replace groups left out", unit="rounds", source="verl", ge=0
     )
@@ -296,6 +313,12 @@ class Cispo(Grpo):
     kl_coef: float = setting(
         0.0, about="weight of the KL to the reference; 0 needs no reference", source="arXiv:2506.13585", ge=0
     )
+
+
+def _flat(scored: Sequence[Trajectory]) -> bool:
+    """Whether all attempts are right or all wrong (DAPO keeps 0 < correct < G); by the reward where nobody has judged them."""
+    statuses = {trajectory.status for trajectory in scored}
+    return len(statuses if None not in statuses else {trajectory.reward for trajectory in scored}) == 1
 
 
 def _required(column: Tensor | None, name: str) -> Tensor:

@@ -33,6 +33,10 @@ class Redi(Algorithm):
         ge=0,
     )
 
+    def __post_init__(self) -> None:
+        if self.negative_decay and not self.negative_coef:
+            raise ValueError("negative_decay has no effect while negative_coef is 0: raise negative_coef, or drop negative_decay")
+
     def samples(self, group: Group) -> list[Sample]:
         return contrast_samples(group)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from rl_distill.config import config, setting
+from rl_distill.learning.precision import Precision
 from rl_distill.learning.schedule import ScheduleName
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.trajectory import Sample, Trajectory
@@ -32,17 +33,17 @@ class LearnerConfig:
     max_grad_norm: float | None = setting(
         1.0, about="gradients are scaled down to this norm; none turns that off", source="transformers' default", gt=0
     )
-    precision: Literal["float32", "bfloat16"] = setting(
-        "float32", about="arithmetic; bfloat16 keeps float32 master weights and logits"
-    )
+    precision: Precision = setting("float32", about="arithmetic; bfloat16 keeps float32 master weights and logits")
     micro_batch_tokens: int = setting(
         16_384, about="padded tokens of one forward pass; has no effect on the gradient", unit="tokens", ge=1
     )
     logprob_chunk_tokens: int = setting(4_096, about="positions whose logits exist at once", unit="tokens", ge=1)
     gradient_checkpointing: bool = setting(False, about="recompute activations in the backward pass to save memory")
-    device: str = setting("auto", about="torch device; auto takes a GPU if there is one")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", about="where it trains; auto takes a GPU if there is one")
 
     def __post_init__(self) -> None:
+        if self.warmup_steps is not None and self.warmup_fraction != 0.1:
+            raise ValueError("warmup_fraction has no effect beside warmup_steps: give one of them")
         if self.floor_fraction and self.schedule == "constant":
             raise ValueError("floor_fraction has no effect on a constant schedule: drop it, or use linear or cosine")
 

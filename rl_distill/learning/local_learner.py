@@ -1,6 +1,5 @@
 """One process, on a CPU or one GPU."""
 
-import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rl_distill.algorithms.base import Algorithm
-from rl_distill.batch import Batch, PolicyOutput
-from rl_distill.errors import RunError
+from rl_distill.batch import Batch, PolicyOutput, source_names, totals
+from rl_distill.errors import InputError, RunError
 from rl_distill.learning.learner import LearnerConfig, StepReport
 from rl_distill.learning.micro_steps import accumulate
+from rl_distill.learning.precision import autocast
 from rl_distill.learning.schedule import rate_fraction
 from rl_distill.learning.scorer import sampled_logprobs
 from rl_distill.models.digest import weight_digest
@@ -57,13 +57,15 @@ class LocalLearner:
         self._rate_fraction()  # a schedule that cannot be computed fails here, not at the first step
 
     def step(self, samples: Sequence[Sample]) -> StepReport:
+        sources = source_names(samples)
         metrics = accumulate(
             self.algorithm,
             samples,
             self._forward,
+            sources=sources,
+            counts=totals(samples, sources).to(self.device),
             pad_id=self.tokenizer.pad_token_id,
             max_tokens=self.config.micro_batch_tokens,
-            device=self.device,
         )
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm or float("inf"))
         if not (torch.isfinite(norm) and torch.isfinite(torch.tensor(metrics["loss"]))):
@@ -81,15 +83,15 @@ class LocalLearner:
         return StepReport(metrics=metrics | {"gradient/norm": norm.item(), "learner/learning_rate": rate})
 
     def logprobs(self, trajectories: Sequence[Trajectory]) -> list[tuple[float, ...]]:
-        with self._autocast():
-            return sampled_logprobs(
-                self.model,
-                trajectories,
-                pad_id=self.tokenizer.pad_token_id,
-                temperature=self.temperature,
-                max_tokens=self.config.micro_batch_tokens,
-                chunk_tokens=self.config.logprob_chunk_tokens,
-            )
+        return sampled_logprobs(
+            self.model,
+            trajectories,
+            pad_id=self.tokenizer.pad_token_id,
+            temperature=self.temperature,
+            max_tokens=self.config.micro_batch_tokens,
+            chunk_tokens=self.config.logprob_chunk_tokens,
+            precision=self.config.precision,
+        )
 
     def publish(self, version: int) -> WeightUpdate:
         tensors = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
@@ -119,7 +121,7 @@ class LocalLearner:
         save_pretrained(self.model, self.tokenizer, folder)
 
     def _forward(self, batch: Batch) -> PolicyOutput:
-        with self._autocast():
+        with autocast(self.device, self.config.precision):
             return policy_output(
                 self.model,
                 batch.token_ids,
@@ -128,11 +130,6 @@ class LocalLearner:
                 temperature=self.temperature,
                 chunk_tokens=self.config.logprob_chunk_tokens,
             )
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.config.precision != "bfloat16":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _rate_fraction(self) -> float:
         warmup = self.config.warmup_steps
@@ -148,9 +145,11 @@ class LocalLearner:
 
 
 def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "learner.device", "is 'cuda', and torch finds no GPU", "use auto or cpu, or install a CUDA build of torch"
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:

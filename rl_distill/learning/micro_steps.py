@@ -4,11 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from rl_distill.algorithms.base import Algorithm
-from rl_distill.batch import Batch, PolicyOutput, collate, source_names, totals
+from rl_distill.algorithms.base import Algorithm, Need
+from rl_distill.batch import Batch, PolicyOutput, Totals, collate
 from rl_distill.trajectory import Sample
 
 Forward = Callable[[Batch], PolicyOutput]
+
+NEEDED_COLUMNS = {
+    Need.BEHAVIOR_LOGPROBS: "behavior_logprobs",
+    Need.PROXIMAL_LOGPROBS: "proximal_logprobs",
+    Need.REFERENCE_LOGPROBS: "reference_logprobs",
+    Need.REFERENCE_CREDIT: "reference_logprobs",
+}
 
 
 def split(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
@@ -37,20 +44,27 @@ def accumulate(
     samples: Sequence[Sample],
     forward: Forward,
     *,
+    sources: Sequence[str],
+    counts: Totals,
     pad_id: int,
     max_tokens: int,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
 ) -> dict[str, float]:
-    """Run forward and backward over all micro-batches; gradients add up in the parameters. Returns the step's metrics."""
-    sources = source_names(samples)
-    counts = totals(samples, sources, dtype).to(device)
+    """Run forward and backward over this process's share of a step; gradients add up in the parameters. Returns its metrics.
+
+    Args:
+        sources, counts: of the whole step over all processes, on the device and in the dtype of the computation.
+    """
+    if any(sample.lesson for sample in samples):
+        raise ValueError(
+            f"lesson: algorithm {algorithm.name!r} reads none, so such samples would not be trained on; leave them out"
+        )
+    columns = {NEEDED_COLUMNS[need] for need in algorithm.needs}
     sums: dict[str, torch.Tensor] = {}
     padded = 0
     micro_batches = list(split(samples, max_tokens))
     for part in micro_batches:
-        batch = collate(part, pad_id=pad_id, sources=sources, dtype=dtype).to(device)
+        batch = collate(part, pad_id=pad_id, sources=sources, dtype=counts.tokens.dtype, columns=columns).to(counts.tokens.device)
         policy = forward(batch)
         out = algorithm.loss(policy, batch, counts)
         backward(out.loss)

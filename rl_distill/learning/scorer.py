@@ -8,42 +8,54 @@ import torch
 
 from rl_distill.batch import collate
 from rl_distill.learning.micro_steps import split
+from rl_distill.learning.precision import Precision, autocast
 from rl_distill.models.logprobs import policy_output
 from rl_distill.trajectory import Group, Sample, Trajectory
 
 
 @torch.no_grad()
 def sampled_logprobs(
-    model: Any, trajectories: Sequence[Trajectory], *, pad_id: int, temperature: float, max_tokens: int, chunk_tokens: int
+    model: Any,
+    trajectories: Sequence[Trajectory],
+    *,
+    pad_id: int,
+    temperature: float,
+    max_tokens: int,
+    chunk_tokens: int,
+    precision: Precision = "float32",
 ) -> list[tuple[float, ...]]:
     """Log-prob of every sampled token under a model, aligned with `token_ids`; 0 where nothing was sampled.
 
     Each micro-batch has two rows or more, since a single row takes another kernel and gives other bits.
     """
-    samples = [Sample(trajectory=_tokens_only(trajectory), unit=str(index)) for index, trajectory in enumerate(trajectories)]
+    samples = [Sample(trajectory=trajectory, unit=str(index)) for index, trajectory in enumerate(trajectories)]
     device = next(model.parameters()).device
     found: dict[str, tuple[float, ...]] = {}
     for part in split(samples, max_tokens):
         rows = part if len(part) > 1 else part * 2
-        batch = collate(rows, pad_id=pad_id, sources=("",)).to(device)
-        out = policy_output(
-            model, batch.token_ids, batch.attention_mask, batch.loss_mask, temperature=temperature, chunk_tokens=chunk_tokens
-        )
+        batch = collate(rows, pad_id=pad_id, sources=("",), columns=()).to(device)
+        with autocast(device, precision):
+            out = policy_output(
+                model, batch.token_ids, batch.attention_mask, batch.loss_mask, temperature=temperature, chunk_tokens=chunk_tokens
+            )
         for sample, row in zip(part, out.logprobs.double().tolist(), strict=False):
             found[sample.unit] = tuple(row[: len(sample.trajectory.token_ids)])
     return [found[str(index)] for index in range(len(trajectories))]
 
 
 class Scorer:
-    """Writes `reference_logprobs` into groups."""
+    """Writes `reference_logprobs` into groups, computed in the learner's precision: the same weights give the same log-probs."""
 
-    def __init__(self, model: Any, *, pad_id: int, temperature: float, max_tokens: int, chunk_tokens: int) -> None:
+    def __init__(
+        self, model: Any, *, pad_id: int, temperature: float, max_tokens: int, chunk_tokens: int, precision: Precision
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.options: dict[str, Any] = {
             "pad_id": pad_id,
             "temperature": temperature,
             "max_tokens": max_tokens,
             "chunk_tokens": chunk_tokens,
+            "precision": precision,
         }
 
     def annotate(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -55,8 +67,3 @@ class Scorer:
         """Every attempt of every group."""
         annotated = iter(self.annotate([trajectory for group in groups for trajectory in group.trajectories]))
         return [replace(group, trajectories=tuple(next(annotated) for _ in group.trajectories)) for group in groups]
-
-
-def _tokens_only(trajectory: Trajectory) -> Trajectory:
-    """Columns that other models wrote are not needed to score."""
-    return replace(trajectory, behavior_logprobs=None, reference_logprobs=None, proximal_logprobs=None)

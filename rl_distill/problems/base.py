@@ -1,7 +1,8 @@
 """What a problem set is, and the records that every set makes: problems, and a teacher's finished attempts at them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import fields, is_dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from rl_distill.errors import InputError
 from rl_distill.trajectory import Context, FinishReason, Group, Message, Problem, Score, Status, Trajectory, Verdict
@@ -36,6 +37,16 @@ class ReadsData(Protocol):
             InputError: it cannot be found or cannot be read.
         """
         ...
+
+
+def data_digests(settings: Any, key: str) -> dict[str, str]:
+    """Digest of what every problem set below a configuration reads, wherever that lies."""
+    if isinstance(settings, ReadsData):
+        return {key: settings.data_digest()}
+    found: dict[str, str] = {}
+    for field in fields(settings) if is_dataclass(settings) else ():
+        found |= data_digests(getattr(settings, field.name), f"{key}.{field.name}")
+    return found
 
 
 def checked(groups: Iterable[Group], name: str) -> list[Group]:

@@ -8,12 +8,13 @@ from rl_distill.errors import InputError
 from rl_distill.problems.row_set import RowSet
 from rl_distill.problems.rows import HubDataset, Row
 from rl_distill.seeding import addressed_seed
+from rl_distill.text import last_boxed
 from rl_distill.trajectory import Group, Problem
 
 
 @config
 class Math(RowSet):
-    """Prompts and gold answers; `metadata` has `difficulty` (1 to 5) and `subject`. A few training rows have no gold answer."""
+    """Prompts and gold answers; `metadata` has `difficulty` (1 to 5) and `subject`. Rows without a gold answer are left out."""
 
     name: Literal["math"] = "math"
     split: Literal["train", "test"] = setting("train", about="the training problems, or MATH-500", source="arXiv:2305.20050")
@@ -28,9 +29,11 @@ class Math(RowSet):
         name = "DigitalLearningGmbH/MATH-lighteval" if self.split == "train" else "HuggingFaceH4/MATH-500"
         return HubDataset(name, self.split, revision=self.revision)
 
-    def group(self, row: Row, index: int) -> Group:
+    def group(self, row: Row, index: int) -> Group | None:
         prompt = row.text("problem")
-        answer = row.answer("answer") if "answer" in row.values else _last_boxed(row.text("solution"))
+        answer = row.answer("answer") if "answer" in row.values else last_boxed(row.text("solution"))
+        if not (answer or "").strip():
+            return None
         problem = Problem(
             id=f"math-{row.values['unique_id']}" if "unique_id" in row.values else f"math-train-{addressed_seed(prompt):016x}",
             prompt=prompt,
@@ -50,14 +53,3 @@ def _difficulty(row: Row) -> float | None:
     if found is None:
         raise InputError(row.where, f"difficulty is {value!r}", "give a number, or 'Level 3'")
     return None if found[1] == "?" else float(found[1])
-
-
-def _last_boxed(solution: str) -> str | None:
-    """What the last `\\boxed{...}` of a solution holds; None where there is none or its braces do not close."""
-    start = solution.rfind("\\boxed{")
-    depth = 0
-    for position in range(start + len("\\boxed"), len(solution)) if start >= 0 else ():
-        depth += {"{": 1, "}": -1}.get(solution[position], 0)
-        if depth == 0:
-            return solution[start + len("\\boxed{") : position]
-    return None

@@ -3,8 +3,8 @@
 import re
 from decimal import Decimal
 
-_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
-_INNER_BOX = re.compile(r"\\boxed\s*(?=\{)")
+from rl_distill.text import last_boxed
+
 _THINK_END = "</think>"
 
 _SPACING = re.compile(r"\\[!,;:]|\\q?quad(?![a-zA-Z])|~|\\ ")
@@ -27,14 +27,14 @@ def boxed_answer(response: str) -> str | None:
         '\\frac{1}{2}'
     """
     _, tag, conclusion = response.rpartition(_THINK_END)
-    content = _last_box(conclusion) if tag else None
-    return content if content is not None else _last_box(response)
+    content = last_boxed(conclusion) if tag else None
+    return content if content is not None else last_boxed(response)
 
 
 def plain(text: str) -> str:
     r"""The answer inside `$...$` or a `\boxed{...}` of its own, as gold answers are often written."""
     text = text.strip()
-    boxed = _last_box(text)
+    boxed = last_boxed(text)
     if boxed is not None:
         return boxed
     for delimiter in ("$$", "$"):
@@ -74,19 +74,3 @@ def decimal(answer: str) -> tuple[Decimal, bool] | None:
     if match is None or not match["digits"] and len(match["decimals"] or "") < 2 or not text.isascii():
         return None
     return Decimal(match[0].replace(",", "")), percent
-
-
-def _last_box(text: str) -> str | None:
-    """Content of the last complete outermost box; one pass, so that a million braces cost no more than a million letters."""
-    closers: list[int | None] = []  # for each open brace: where the content of its box starts, None for a plain brace
-    found: tuple[int, int] | None = None
-    for token in _BOX_OR_BRACE.finditer(text):
-        if token[0].startswith("\\boxed"):
-            closers.append(token.end())
-        elif token[0] == "{":
-            closers.append(None)
-        elif token[0] == "}" and closers:
-            start = closers.pop()
-            if start is not None:
-                found = (start, token.start())
-    return None if found is None else _INNER_BOX.sub("", text[slice(*found)]).strip()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rl_distill.config import config, setting
+from rl_distill.errors import RunError
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.trajectory import Message, Trajectory
 
@@ -30,6 +31,20 @@ class Request:
     token_ids: tuple[int, ...]  # the prompt, rendered and tokenised once
     sampling: Sampling
     seed: int
+
+
+def load_checked(engine: "Engine", update: WeightUpdate) -> None:
+    """Bring weights into an engine.
+
+    Raises:
+        RunError: what the engine holds afterwards is not what the learner published.
+    """
+    digest = engine.load_weights(update)
+    if digest != update.digest:
+        raise RunError(
+            f"the engine holds other weights than the learner published as version {update.version}: "
+            f"digest {digest} is not {update.digest}"
+        )
 
 
 class Engine(Protocol):

@@ -40,6 +40,10 @@ class AppendLog:
         """Bytes written so far: where the next line will begin."""
         return os.fstat(self._file.fileno()).st_size
 
+    def sync(self) -> None:
+        """Put what was written onto the disk, before a checkpoint says that it is there."""
+        os.fsync(self._file.fileno())
+
     def truncate(self, offset: int) -> None:
         """Drop the lines from `offset`, an earlier `position()`, onwards.
 

@@ -20,7 +20,7 @@ _SHOWN = {  # metric path -> label; those that a step has are shown, in this ord
     "reward/mean": "reward",
     "logprob/chosen": "chosen",
     "logprob/margin": "margin",
-    "reward/accuracy": "accuracy",
+    "rollout/correct_fraction": "accuracy",
     "preference/accuracy": "preference",
     "evaluation/accuracy": "evaluation",
 }

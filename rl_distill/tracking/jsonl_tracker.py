@@ -44,6 +44,10 @@ class JsonlTracker:
         """Bytes written so far; a checkpoint stores it."""
         return self._log.position()
 
+    def sync(self) -> None:
+        """Put what was written onto the disk."""
+        self._log.sync()
+
     def truncate(self, offset: int) -> None:
         """Back to the `position()` of the checkpoint that a resumed run continues from (see `AppendLog.truncate`)."""
         self._log.truncate(offset)

@@ -39,12 +39,12 @@ METRICS: dict[str, Metric] = {
     "batch/units": Metric("pairs, or trajectories that stand alone, in this step", "count"),
     "reward/mean": Metric("mean reward of the scored trajectories"),
     "reward/std": Metric("standard deviation of the reward over the scored trajectories"),
-    "reward/accuracy": Metric("trajectories whose answer the verifier found correct, among those it could judge", "fraction"),
+    "rollout/correct_fraction": Metric("trajectories found correct, among those the verifier could judge", "fraction"),
     "reward/<part>": Metric("mean of this part of the reward before weighting"),
     "group/count": Metric("groups that the step started from", "count"),
     "group/zero_variance_fraction": Metric("groups whose trajectories all have the same reward", "fraction"),
     "group/uninformative": Metric("groups from which the algorithm took nothing", "count"),
-    "group/left_out": Metric("groups of the data set left out so far because an attempt was too long", "count"),
+    "group/left_out": Metric("groups passed over so far: nothing to learn from them, or an attempt too long", "count"),
     "source/epoch": Metric("passes over the data set so far"),
     "rollout/response_tokens": Metric("mean length of a response", "tokens"),
     "rollout/truncated_fraction": Metric("responses that were cut at the length limit", "fraction"),
@@ -57,7 +57,7 @@ METRICS: dict[str, Metric] = {
     "time/source": Metric("spent on getting the step's groups, by sampling or by reading", "seconds"),
     "time/generate": Metric("spent sampling", "seconds"),
     "time/score": Metric("spent on rewards", "seconds"),
-    "time/train": Metric("spent on forward, backward and the optimizer", "seconds"),
+    "time/train": Metric("spent on reference log-probs, forward, backward and the optimizer", "seconds"),
     "time/publish": Metric("spent on bringing the new weights to the engines", "seconds"),
     "time/step": Metric("the whole step", "seconds"),
     "evaluation/accuracy": Metric("mean accuracy over problems and samples of the held-out problems", "fraction"),
@@ -83,12 +83,6 @@ def explain(path: str) -> Metric | None:
     if path in METRICS:
         return METRICS[path]
     return next((metric for pattern, metric in METRICS.items() if re.fullmatch(_as_regex(pattern), path)), None)
-
-
-def metrics_table() -> str:
-    """Every metric as a markdown table."""
-    rows = [f"| `{path}` | {metric.unit or '-'} | {metric.about} |" for path, metric in METRICS.items()]
-    return "\n".join(["| metric | unit | meaning |", "| --- | --- | --- |", *rows]) + "\n"
 
 
 def _as_regex(pattern: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,24 +17,24 @@ from rl_distill.models.loading import load_model
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.rollout.collector import Prompt
-from rl_distill.rollout.engine import Engine
+from rl_distill.rollout.engine import Engine, load_checked
 from rl_distill.rollout.hf_engine import HfEngine
-from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig
+from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
 from rl_distill.training.loop import Parts
 from rl_distill.training.rollout_source import RolloutSource, prompts_for
 from rl_distill.training.sources import Source
 from rl_distill.training.stages import Training
 from rl_distill.training.student import SeededModel, prompter
 from rl_distill.training.tokenized import Tokenized
-from rl_distill.trajectory import Group
+from rl_distill.trajectory import Group, Trajectory
 
 
 class Workshop:
     """Makes what a stage runs on. The engine and the evaluator are made once and serve all stages of a run."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, saved_base: Path | None = None) -> None:
         self.recipe = recipe
-        self.prompter = prompter(recipe.student)
+        self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
         self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
         self._student: Any = None  # the newest stage's model: what an engine copies to know the architecture
@@ -92,7 +93,7 @@ class Workshop:
         engine = self._shared_engine()
         if self._evaluator is None:
             self._evaluator = Evaluator(settings, self.prompter, self.recipe.seed)
-        engine.load_weights(update)
+        load_checked(engine, update)
         return self._evaluator.evaluate(engine)
 
     def evaluate_model(self, path: str) -> tuple[EvaluationResult | None, Sequence[Group]]:
@@ -117,7 +118,7 @@ class Workshop:
             except InputError as error:
                 raise InputError(f"{field}.problems", f"{error.field}: {error.problem}", error.remedy) from None
             if isinstance(settings, DatasetSourceConfig):
-                self._inputs[name] = Tokenized(groups, self.prompter, field=field, max_tokens=settings.max_tokens)
+                self._inputs[name] = Tokenized(groups, self.prompter, field=field)
             else:
                 self._inputs[name] = prompts_for(settings, groups, self.prompter, field)
         return self._inputs[name]
@@ -125,15 +126,15 @@ class Workshop:
     def _source(self, name: str, training: Training, seed: int) -> Source:
         algorithm, settings, problems = training.algorithm, training.source, self._input(name, training)
 
-        def useful(group: Group) -> bool:
-            return bool(algorithm.samples(group))
+        def learnt(group: Group) -> list[Trajectory]:
+            return [sample.trajectory for sample in algorithm.samples(group)]
 
         if isinstance(settings, DatasetSourceConfig):
             assert isinstance(problems, Tokenized), "a data set is tokenised"
-            return DatasetSource(settings, problems, useful, seed, name)
+            return DatasetSource(settings, problems, learnt, self.prompter.max_context, seed, name)
         assert not isinstance(problems, Tokenized), "rollouts start from prompts"
         max_refills = getattr(algorithm, "max_refills", 0)
-        return RolloutSource(settings, problems, self._shared_engine(), useful, max_refills, seed, name)
+        return RolloutSource(settings, problems, self._shared_engine(), learnt, max_refills, seed, name)
 
     def _steps(self, name: str, training: Training, source: Source) -> int | None:
         if training.epochs is None:
@@ -141,11 +142,7 @@ class Workshop:
         assert isinstance(source, DatasetSource), "epochs are for data sets"
         count = source.count()
         if count == 0:
-            raise InputError(
-                f"stages.{name}.source.problems",
-                f"none of its {len(source.groups)} groups has what algorithm {training.algorithm.name!r} learns from",
-                "sft needs a correct attempt, pairs need a correct and a wrong one; check source.max_tokens too",
-            )
+            raise nothing_to_learn(source.groups.field, len(source.groups))
         return math.ceil(count * training.epochs / source.settings.groups_per_step)
 
     def _scorer(self, training: Training, start: str | None, device: torch.device) -> Scorer | None:
@@ -158,4 +155,5 @@ class Workshop:
             temperature=training.temperature,
             max_tokens=learner.micro_batch_tokens,
             chunk_tokens=learner.logprob_chunk_tokens,
+            precision=learner.precision,
         )

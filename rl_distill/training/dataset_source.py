@@ -1,6 +1,6 @@
 """Learning from teacher data: groups of a data set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from rl_distill.config import config, setting
@@ -9,7 +9,7 @@ from rl_distill.models.weights import WeightUpdate
 from rl_distill.problems import AnyProblemSet
 from rl_distill.training.cursor import Cursor
 from rl_distill.training.tokenized import Tokenized
-from rl_distill.trajectory import Group
+from rl_distill.trajectory import Group, Trajectory
 
 
 @config
@@ -29,15 +29,22 @@ class DatasetSource:
     """Groups of a data set, tokenised when they are first read.
 
     Args:
-        useful: whether the algorithm has anything to learn from a group; others are passed over and counted.
+        learnt: the attempts of a group that the algorithm learns from; groups without any are passed over and counted.
+        max_context: the longest sequence of the student.
     """
 
     live = False
+    generated_tokens = 0
 
     def __init__(
-        self, settings: DatasetSourceConfig, groups: Tokenized, useful: Callable[[Group], bool], *address: int | str
+        self,
+        settings: DatasetSourceConfig,
+        groups: Tokenized,
+        learnt: Callable[[Group], Sequence[Trajectory]],
+        max_context: int,
+        *address: int | str,
     ) -> None:
-        self.settings, self.groups, self.useful = settings, groups, useful
+        self.settings, self.groups, self.learnt, self.max_context = settings, groups, learnt, max_context
         self.cursor = Cursor(len(groups), *address, shuffle=settings.shuffle)
         self.left_out = 0
 
@@ -57,11 +64,7 @@ class DatasetSource:
             passed += 1
             self.left_out += 1
             if passed >= len(self.groups):
-                raise InputError(
-                    f"{self.groups.field}.problems",
-                    f"none of its {len(self.groups)} groups has what the algorithm learns from",
-                    "sft needs a correct attempt, pairs need a correct and a wrong one; check max_tokens too",
-                )
+                raise nothing_to_learn(self.groups.field, len(self.groups))
         return found
 
     def report(self) -> Mapping[str, float]:
@@ -77,5 +80,25 @@ class DatasetSource:
         self.cursor.taken, self.left_out = state["taken"], state["left_out"]
 
     def _take(self, index: int) -> Group | None:
+        """A group, or None where nothing is learnt from it or `max_tokens` leaves it out."""
         group = self.groups[index]
-        return group if group is not None and self.useful(group) else None
+        attempts = self.learnt(group)
+        longest = max((len(attempt.token_ids) for attempt in attempts), default=0)
+        if not attempts or (self.settings.max_tokens is not None and longest > self.settings.max_tokens):
+            return None
+        if longest > self.max_context:
+            raise InputError(
+                self.groups.field,
+                f"an attempt at problem {group.problem.id!r} has {longest} tokens, more than the student's context of "
+                f"{self.max_context}",
+                "set source.max_tokens to leave long groups out, or take a student with a longer context",
+            )
+        return group
+
+
+def nothing_to_learn(field: str, num_groups: int) -> InputError:
+    return InputError(
+        f"{field}.problems",
+        f"none of its {num_groups} groups has what the algorithm learns from",
+        "sft needs a correct attempt, pairs need a correct and a wrong one; check max_tokens too",
+    )

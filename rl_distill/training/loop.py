@@ -80,7 +80,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         progress = replace(
             progress,
             step=progress.step + 1,
-            generated_tokens=progress.generated_tokens + int(metrics.get("rollout/generated_tokens", 0)),
+            generated_tokens=progress.generated_tokens + parts.source.generated_tokens,
             trained_tokens=progress.trained_tokens + sum(sample.trajectory.num_sampled for sample in samples),
             seconds=progress.seconds + ended - started,
         )

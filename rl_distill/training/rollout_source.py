@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from rl_distill.config import config, setting
-from rl_distill.errors import RunError
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.problems import AnyProblemSet
 from rl_distill.rewards import AnyReward, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompt, Prompter
-from rl_distill.rollout.engine import Engine, Sampling
+from rl_distill.rollout.engine import Engine, Sampling, load_checked
 from rl_distill.training.cursor import Cursor
-from rl_distill.trajectory import Group
+from rl_distill.trajectory import Group, Trajectory
 
 
 @config
@@ -35,7 +34,7 @@ class RolloutSource:
     """Groups that the engine samples and the rewards score.
 
     Args:
-        useful: whether the algorithm can learn from a group; with `max_refills`, others are replaced by further problems.
+        learnt: the attempts of a group that the algorithm learns from; with `max_refills`, groups without any are replaced.
         address: (run seed, stage); with step, problem and sample index it is the address of every seed.
     """
 
@@ -46,14 +45,15 @@ class RolloutSource:
         settings: RolloutSourceConfig,
         prompts: Sequence[Prompt],
         engine: Engine,
-        useful: Callable[[Group], bool],
+        learnt: Callable[[Group], Sequence[Trajectory]],
         max_refills: int,
         *address: int | str,
     ) -> None:
         self.settings, self.prompts, self.engine = settings, prompts, engine
         self.rewards = WeightedRewards(settings.rewards)
-        self.useful, self.max_refills, self.address = useful, max_refills, address
+        self.learnt, self.max_refills, self.address = learnt, max_refills, address
         self.cursor = Cursor(len(prompts), *address, shuffle=settings.shuffle)
+        self.generated_tokens = 0
         self._metrics: dict[str, float] = {}
 
     def next(self, step: int) -> list[Group]:
@@ -66,7 +66,8 @@ class RolloutSource:
             refills += 1
             groups = self._round(step, wanted - len(kept), seconds)
             sampled += groups
-            kept += [group for group in groups if not self.max_refills or self.useful(group)]
+            kept += [group for group in groups if not self.max_refills or self.learnt(group)]
+        self.generated_tokens = sum(attempt.num_sampled for group in sampled for attempt in group.trajectories)
         self._metrics = {**rollout_metrics(sampled), "rollout/refills": float(refills), **seconds}
         return kept
 
@@ -74,12 +75,7 @@ class RolloutSource:
         return self._metrics
 
     def refresh(self, update: WeightUpdate) -> None:
-        digest = self.engine.load_weights(update)
-        if digest != update.digest:
-            raise RunError(
-                f"the engine holds other weights than the learner published as version {update.version}: "
-                f"digest {digest} is not {update.digest}"
-            )
+        load_checked(self.engine, update)
 
     def state(self) -> dict[str, Any]:
         return {"taken": self.cursor.taken}
@@ -123,6 +119,9 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "rollout/truncated_fraction": sum(trajectory.finish_reason == "length" for trajectory in attempts) / len(attempts),
         "rollout/unverifiable": float(sum(trajectory.status == "unverifiable" for trajectory in attempts)),
     }
+    judged = [attempt.status == "correct" for attempt in attempts if attempt.status in ("correct", "wrong")]
+    if judged:
+        metrics["rollout/correct_fraction"] = sum(judged) / len(judged)
     if rewards:
         mean = sum(rewards) / len(rewards)
         metrics["reward/mean"] = mean

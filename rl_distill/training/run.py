@@ -14,6 +14,7 @@ from rl_distill.recipe import BASE, Recipe
 from rl_distill.tracking import RunIdentity, open_trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.build import Workshop
+from rl_distill.training.fingerprint import run_digests
 from rl_distill.training.interruption import Interrupted, StopRequest, graceful_stop
 from rl_distill.training.loop import Progress
 from rl_distill.training.run_folder import RECORDS, RunFolder
@@ -47,7 +48,7 @@ class _Run:
         self.results: dict[str, dict[str, Any]] = {}
 
     def run(self) -> dict[str, Any]:
-        self.workshop = Workshop(self.recipe)
+        self.workshop = Workshop(self.recipe, self.folder.stage(BASE) / "student")
         identity = RunIdentity(
             folder=self.folder.path,
             name=self.recipe.name,
@@ -63,6 +64,7 @@ class _Run:
             stack.callback(trajectories.close)
             self.records = Records(trackers=trackers, ledger=ledger, trajectories=trajectories)
             self.workshop.check({name: training for name, training in self._trainings().items() if not self._finished(name)})
+            self.folder.check_data(run_digests(self.recipe))
             self._base()
             for stage in self.recipe.stages:
                 self._stage(stage.name, stage, self.student(self.recipe.start_of(stage)))
@@ -133,7 +135,8 @@ class _Run:
             return
         if self.stop.signal_name:
             raise Interrupted(f"stopped by {self.stop.signal_name} before stage {name!r}; everything before it is saved")
-        first_step = sum(result["step"] for result in self.results.values())
+        names = [BASE, *(stage.name for stage in self.recipe.stages)]
+        first_step = sum(self.results[before]["step"] for before in names[: names.index(name)])
         run = StageRun(name, training, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
         self.results[name] = run.run(start, self.say)
         self.say(_line(name, self.results[name]))
@@ -141,7 +144,10 @@ class _Run:
     def _finished(self, name: str) -> bool:
         folder = self.folder.stage(name)
         if not folder.is_dir():
+            self.results.pop(name, None)  # a stage before it was done again, and this one with it
             return False
+        if name in self.results:
+            return True
         problem = damage(folder)
         if problem is not None:
             self.say(f"stage {name} is damaged ({problem}); it is done again from its last checkpoint")
@@ -154,8 +160,11 @@ class _Run:
         last = self.recipe.stages[-1].name
         with sealed(self.folder.path / "final") as working:
             shutil.copytree(self.folder.stage(last) / "student", working, dirs_exist_ok=True)
-        summary = {"name": self.recipe.name, "seed": self.recipe.seed, "routes": routes(self.recipe, self.results)}
+        rows = routes(self.recipe, self.results)
+        summary = {"name": self.recipe.name, "seed": self.recipe.seed, "routes": rows}
         self.folder.write("summary.json", json.dumps(summary, indent=2))
+        steps = sum(result["step"] for result in self.results.values())
+        self.records.trackers.table(steps, "routes", list(rows[0]), [list(row.values()) for row in rows])
         self.records.trackers.artifact(self.folder.path / "final", "model", f"{self.recipe.name}-final")
         return summary
 

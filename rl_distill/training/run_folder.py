@@ -20,18 +20,20 @@ from rl_distill.config import dump
 from rl_distill.errors import InputError
 from rl_distill.learning.checkpoint import clear_leftovers
 from rl_distill.recipe import BASE, Recipe
+from rl_distill.training.fingerprint import changed
 
 NOT_COMPARED = ("run_dir", "tracking")  # keys that may change when a run is continued: no number depends on them
 RECORDS = {"metrics": "metrics.jsonl", "ledger": "ledger.jsonl", "trajectories": "trajectories/rollouts.jsonl"}
 
 
-NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "torch_threads", "gpu")
+NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 
 
 class RunFolder:
     """An open run folder, held by one process at a time.
 
     recipe.yaml          the resolved recipe
+    data.json            digests of the data and model folders it reads
     environment.json     versions, machine and command of the process that opened it last
     metrics.jsonl        one line a step
     ledger.jsonl         every group trained on, once
@@ -85,6 +87,18 @@ class RunFolder:
             if folder.exists():
                 shutil.rmtree(folder)
         self.start(name).unlink(missing_ok=True)
+
+    def check_data(self, digests: dict[str, str]) -> None:
+        """Remember what the run reads, and refuse to continue it on anything else.
+
+        Raises:
+            InputError: a data set or a model folder is not what it was.
+        """
+        saved = self.path / "data.json"
+        before = json.loads(saved.read_text()) if saved.exists() else {}
+        for key in changed(before, digests):
+            raise self._refused(f"was made with other data at {key}", "restore that data, or choose another with run_dir=PATH")
+        self.write("data.json", json.dumps(before | digests, indent=1))
 
     def run_id(self) -> str:
         """An id of the run that stays over resumes."""
@@ -147,14 +161,22 @@ class RunFolder:
         return self.stage(name).exists() or any(self.checkpoints(name).glob("step-*"))
 
     def _drop_unsaved_steps(self) -> None:
-        """Cut the records back to where a stage began of which no step was saved: it begins again, and may be another one."""
-        for start in (self.path / "stages").glob(".*.start.json"):
-            if not self._has_saved(start.name.removeprefix(".").removesuffix(".start.json")):
-                for name, offset in json.loads(start.read_text()).items():
-                    record = self.path / RECORDS[name]
-                    if record.exists() and record.stat().st_size > offset:
-                        os.truncate(record, offset)
-                start.unlink()
+        """Cut the records back to where a stage began of which no step was saved: it begins again, and may be another one.
+
+        What later stages recorded stands behind that point, so they are done again too.
+        """
+        paths = (self.path / "stages").glob(".*.start.json")
+        starts = {path.name.removeprefix(".").removesuffix(".start.json"): json.loads(path.read_text()) for path in paths}
+        for name, offsets in sorted(starts.items(), key=lambda item: item[1]["metrics"]):
+            if self._has_saved(name) or not self.start(name).exists():
+                continue
+            for later, begun in starts.items():
+                if begun["metrics"] >= offsets["metrics"]:
+                    self.forget(later)
+            for record, offset in offsets.items():
+                path = self.path / RECORDS[record]
+                if path.exists() and path.stat().st_size > offset:
+                    os.truncate(path, offset)
 
     def _refused(self, problem: str, remedy: str) -> InputError:
         return InputError("run_dir", f"{str(self.path)!r} {problem}", remedy)
@@ -166,7 +188,7 @@ def environment() -> dict[str, Any]:
         "rl_distill": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "transformers": version("transformers"),
+        **{name: version(name) for name in ("transformers", "tokenizers", "numpy", "math_verify")},
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),

@@ -12,6 +12,7 @@ from rl_distill.trajectory import Group
 
 class Source(Protocol):
     live: bool  # does it sample from the student?
+    generated_tokens: int  # sampled for the last `next`, also by what nothing is learnt from
 
     def next(self, step: int) -> list[Group]:
         """The groups of one step."""

@@ -38,6 +38,10 @@ class Records:
         for name, log in self._logs().items():
             log.truncate(positions[name])
 
+    def sync(self) -> None:
+        for log in self._logs().values():
+            log.sync()
+
     def _logs(self) -> dict[str, Any]:
         return {"metrics": self.trackers.record, "ledger": self.ledger, "trajectories": self.trajectories}
 
@@ -175,6 +179,7 @@ class StageRun:
         assert self.parts is not None
         step = self._boundary["progress"]["step"]
         if not self.checkpoints.has(step):
+            self.records.sync()
             self.checkpoints.save(step, self._boundary, self.parts.learner.save, score=score)
 
     def _save_boundary(self) -> None:

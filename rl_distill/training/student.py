@@ -3,20 +3,18 @@
 import hashlib
 import json
 import os
-from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from rl_distill import __version__
 from rl_distill.config import config, dump, one_of, setting
 from rl_distill.errors import InputError
 from rl_distill.models.loading import Architecture, load_tokenizer, max_context
 from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
 from rl_distill.problems import AnyProblemSet
-from rl_distill.problems.base import ReadsData
+from rl_distill.problems.base import data_digests
 from rl_distill.rollout.collector import Prompter
 from rl_distill.text import PromptFormat
 from rl_distill.training.stages import Training
@@ -46,6 +44,12 @@ class ByteBpeTokenizer:
         return byte_bpe_tokenizer((*turns, *(group.problem.prompt for group in groups)), self.vocab_size)
 
 
+PACKAGE = Path(__file__).resolve().parents[1]
+MADE_BY = (  # the files that decide what a student pretrained on a data set becomes
+    *("text.py", "batch.py", "seeding.py", "problems/*.py", "models/*.py", "learning/*.py"),
+    *(f"algorithms/{name}.py" for name in ("sft", "redi", "simpo", "pairs", "reductions", "selection")),
+    *(f"training/{name}.py" for name in ("loop", "cursor", "dataset_source", "tokenized")),
+)
 TOKENIZERS: dict[str, type] = {"arithmetic": ArithmeticTokenizer, "byte_bpe": ByteBpeTokenizer}
 if TYPE_CHECKING:
     AnyTokenizer = ArithmeticTokenizer | ByteBpeTokenizer
@@ -60,6 +64,10 @@ class SeededModel(Architecture):
     tokenizer: AnyTokenizer = setting(about="how text becomes tokens")
     pretraining: Training | None = setting(None, about="makes the base student from the initial weights; none starts from those")
 
+    def __post_init__(self) -> None:
+        if self.pretraining is not None and self.pretraining.algorithm.needs:
+            raise ValueError("pretraining.algorithm needs rollouts or a reference: pretrain on a data set, with sft")
+
 
 @config
 class Student:
@@ -69,23 +77,28 @@ class Student:
     prompt: PromptFormat = setting(PromptFormat(), about="how problems are put to it")
 
 
-def prompter(student: Student) -> Prompter:
-    """How problems are put to the student: its tokenizer, its prompt format, its context."""
+def prompter(student: Student, saved: Path | None = None) -> Prompter:
+    """How problems are put to the student: its tokenizer, its prompt format, its context.
+
+    Args:
+        saved: folder of the base student, once there is one: its tokenizer is the one its weights belong to.
+    """
     model = student.model
     if isinstance(model, str):
         return Prompter(tokenizer=load_tokenizer(model), format=student.prompt, max_context=max_context(model))
-    return Prompter(tokenizer=model.tokenizer.build(), format=student.prompt, max_context=model.max_context)
+    tokenizer = load_tokenizer(str(saved)) if saved is not None and saved.is_dir() else model.tokenizer.build()
+    return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=model.max_context)
 
 
 def cache_folder(student: Student) -> Path:
     """Where the pretrained student lies or will lie: under a hash of its recipe, its data and what computes it."""
     made_by = {
-        "rl_distill": __version__,
+        "rl_distill": code_digest(),
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "tokenizers": version("tokenizers"),
     }
-    recipe = {"student": dump(student), "data": _data_digests(student.model), **made_by}
+    recipe = {"student": dump(student), "data": data_digests(student.model, "model"), **made_by}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     root = Path(os.environ.get("RL_DISTILL_CACHE") or Path.home() / ".cache" / "rl_distill")
     try:
@@ -97,11 +110,10 @@ def cache_folder(student: Student) -> Path:
     return root / "students" / key
 
 
-def _data_digests(settings: Any, key: str = "model") -> dict[str, str]:
-    """Digest of what every problem set below a configuration reads, wherever that lies: changed data makes another student."""
-    if isinstance(settings, ReadsData):
-        return {key: settings.data_digest()}
-    found: dict[str, str] = {}
-    for field in fields(settings) if is_dataclass(settings) else ():
-        found |= _data_digests(getattr(settings, field.name), f"{key}.{field.name}")
-    return found
+def code_digest() -> str:
+    """Digest of the source files that a pretrained student is a function of."""
+    digest = hashlib.sha256()
+    for pattern in MADE_BY:
+        for path in sorted(PACKAGE.glob(pattern)):
+            digest.update(f"{path.relative_to(PACKAGE)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -5,56 +5,69 @@ from dataclasses import replace
 
 from rl_distill.errors import InputError
 from rl_distill.rollout.collector import Prompter
-from rl_distill.text import encode_conversation
+from rl_distill.text import decode, encode_conversation
 from rl_distill.trajectory import Group, Message, Problem, Trajectory
 
 REMEMBERED_GROUPS = 10_000  # a larger data set is tokenised again in each epoch rather than held in memory
 
 
 class Tokenized:
-    """A data set whose trajectories have token ids. Item i is None where `max_tokens` leaves the group out.
+    """A data set whose trajectories have token ids.
 
-    Raises (on reading):
-        InputError: an attempt is longer than the student's context and `max_tokens` does not say what to do with it.
+    Args:
+        field: the recipe key to name in an error.
     """
 
-    def __init__(self, groups: Sequence[Group], prompter: Prompter, *, field: str, max_tokens: int | None) -> None:
-        self.groups, self.prompter, self.field, self.max_tokens = groups, prompter, field, max_tokens
-        self._made: dict[int, Group | None] = {}
+    def __init__(self, groups: Sequence[Group], prompter: Prompter, *, field: str) -> None:
+        self.groups, self.prompter, self.field = groups, prompter, field
+        self._made: dict[int, Group] = {}
 
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index: int) -> Group | None:
+    def __getitem__(self, index: int) -> Group:
+        """
+        Raises:
+            InputError: an attempt cannot be put to this student.
+        """
         if index in self._made:
             return self._made[index]
-        group = self._group(index)
+        group = self.groups[index]
+        group = replace(group, trajectories=tuple(self._tokenized(group.problem, attempt) for attempt in group.trajectories))
         if len(self._made) < REMEMBERED_GROUPS:
             self._made[index] = group
         return group
 
-    def _group(self, index: int) -> Group | None:
-        group = self.groups[index]
-        trajectories = tuple(self._tokenized(group.problem, trajectory) for trajectory in group.trajectories)
-        longest = max((len(trajectory.token_ids) for trajectory in trajectories), default=0)
-        if self.max_tokens is not None and longest > self.max_tokens:
-            return None
-        if longest > self.prompter.max_context:
-            raise InputError(
-                self.field,
-                f"an attempt at problem {group.problem.id!r} has {longest} tokens, more than the student's context of "
-                f"{self.prompter.max_context}",
-                "set source.max_tokens to leave long groups out, or take a student with a longer context",
-            )
-        return replace(group, trajectories=trajectories)
-
-    def _tokenized(self, problem: Problem, trajectory: Trajectory) -> Trajectory:
-        if trajectory.token_ids:
-            return trajectory
-        messages = trajectory.messages
-        if messages[:1] == (Message("user", problem.prompt),):
-            messages = self.prompter.format.messages(problem.prompt) + messages[1:]
+    def _tokenized(self, problem: Problem, attempt: Trajectory) -> Trajectory:
+        if attempt.token_ids:
+            return self._as_sampled(problem, attempt)
+        messages = self._put(problem, attempt.messages)
         token_ids, sampled = encode_conversation(self.prompter.tokenizer, messages)
         if not any(sampled):
             raise InputError(self.field, f"problem {problem.id!r} has an attempt in which no assistant speaks", "remove the row")
-        return replace(trajectory, messages=messages, token_ids=token_ids, sampled=sampled)
+        return replace(attempt, messages=messages, token_ids=token_ids, sampled=sampled)
+
+    def _put(self, problem: Problem, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The conversation with the problem worded as the recipe's prompt format has it."""
+        asked = self.prompter.format.messages(problem.prompt)
+        plain = (Message("user", problem.prompt),)
+        if messages[:1] == plain and len(messages) == 2:
+            return asked + messages[1:]
+        if asked != plain:
+            raise InputError(
+                self.field,
+                f"problem {problem.id!r} comes as a conversation of its own, which student.prompt would not be put into",
+                "drop student.prompt, or give the problem as one user turn",
+            )
+        return messages
+
+    def _as_sampled(self, problem: Problem, attempt: Trajectory) -> Trajectory:
+        """Recorded tokens are trained on as they are, if they are this student's."""
+        last = [token for token, mine in zip(attempt.token_ids, attempt.sampled, strict=True) if mine]
+        if not decode(self.prompter.tokenizer, last).endswith(attempt.response):
+            raise InputError(
+                self.field,
+                f"problem {problem.id!r} has recorded tokens that are not its text in the student's tokenizer",
+                "record it with this student, or remove token_ids to have the text tokenised",
+            )
+        return attempt

@@ -88,9 +88,9 @@ def step(model, algorithm, samples, max_tokens: int):
     def forward(batch):
         return policy_output(model, batch.token_ids, batch.attention_mask, batch.loss_mask | batch.lesson_mask, chunk_tokens=5)
 
-    metrics = accumulate(
-        algorithm, samples, forward, pad_id=0, max_tokens=max_tokens, device=torch.device("cpu"), dtype=torch.float64
-    )
+    sources = source_names(samples)
+    counts = totals(samples, sources, torch.float64)
+    metrics = accumulate(algorithm, samples, forward, sources=sources, counts=counts, pad_id=0, max_tokens=max_tokens)
     return metrics, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
@@ -236,6 +236,7 @@ CHOICES = {
     "whitening": "token",
     "ratio": "sequence_mean",
     "kl_place": "reward",
+    "old_policy": "behavior",
 }
 
 
@@ -284,6 +285,29 @@ def test_no_key_without_effect(name, key):
         assert key in str(refusal)
         return
     assert outcome(base) != outcome(changed)
+
+
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo"])
+def test_on_the_first_pass_nothing_is_clipped_whatever_precision_sampled(name):
+    """The sampler's log-probs here differ widely from the policy's; the policy is still its own old policy."""
+    algorithm = ALGORITHMS[name]()
+    samples = [replace(s, trajectory=replace(s.trajectory, proximal_logprobs=None)) for s in samples_of(algorithm)]
+    batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
+    logprobs = -torch.rand(batch.token_ids.shape, generator=SEEDS, dtype=torch.float64)
+    metrics = algorithm.loss(PolicyOutput(logprobs), batch, totals(samples, ("",), torch.float64)).metrics
+    assert metrics["policy/ratio"] == pytest.approx(1.0, abs=1e-12)
+    assert metrics.get("policy/clip_low_fraction", 0) == metrics.get("policy/clip_high_fraction", 0) == 0
+    assert metrics["policy/mismatch_kl"] > 0.01
+
+
+def test_dynamic_sampling_looks_at_verdicts_and_not_at_shaping_rewards():
+    """Four right attempts whose lengths earn them different rewards teach nothing about being right."""
+    attempts = tuple(attempt("p", (1, 2), 3, True, reward) for reward in (1.0, 1.0, 1.0, 0.99))
+    group = Group(problem=GROUPS[0].problem, trajectories=attempts)
+    assert ALGORITHMS["dapo"]().samples(group) == []
+    assert len(ALGORITHMS["grpo"]().samples(group)) == 4
+    mixed = replace(group, trajectories=(*attempts[:3], attempt("p", (1, 2), 3, False, 1.0)))
+    assert len(ALGORITHMS["dapo"]().samples(mixed)) == 4
 
 
 def test_split_keeps_units_whole_and_loses_nothing():

@@ -69,7 +69,10 @@ MAIN_CASES = {
     "token_mean_clip_0.2_0.2": (Grpo(**TOKENS), {}),
     "dapo_dual_clip_c3": (Dapo(dual_clip=3.0), {}),
     "rloo_sequence_ratio_clip0.2": (Rloo(**NO_KL), {}),
-    "rloo_plain_reinforce_tokensum": (Rloo(surrogate="reinforce", aggregation="sequence_sum", **NO_KL), {}),
+    "rloo_plain_reinforce_tokensum": (
+        Grpo(advantage="leave_one_out", surrogate="reinforce", aggregation="sequence_sum", **NO_KL),
+        {},
+    ),
     "rloo_token_ratio_token_mean": (Rloo(ratio="token", **TOKENS), {}),
     "gspo_clip_3e-4_4e-4": (Gspo(), {}),
     "gspo_clip_0.2_0.2": (Gspo(clip_low=0.2, clip_high=0.2), {}),
@@ -79,7 +82,7 @@ MAIN_CASES = {
     "dapo_x_token_mask_0.5_2": (Dapo(correction="token_mask"), FROM_ENGINE),
     "dapo_x_sequence_tis_cap2": (Dapo(correction="sequence_tis"), FROM_ENGINE),
     "decoupled_ppo_eps0.2": (Grpo(correction="decoupled", **TOKENS), FROM_ENGINE),
-    "naive_behaviour_ratio_eps0.2": (Grpo(**TOKENS), FROM_ENGINE),
+    "naive_behaviour_ratio_eps0.2": (Grpo(old_policy="behavior", **TOKENS), FROM_ENGINE),
     "cispo_cap5_upper_only_token_mean": (Cispo(), {}),
     "cispo_clip_0.8_1.28_token_mean": (Cispo(clip_low=0.2, clip_high=0.28), {}),
     "on_policy_identity_grpo_at_new_equals_old": (Grpo(**NO_KL), {"new": "logp_old_trainer"}),
@@ -109,7 +112,7 @@ BINARY_CASES = {
     "dr_grpo_Lmax8": DrGrpo(constant_tokens=8),
     "gspo": Gspo(**POPULATION),
     "rloo_sequence_ratio_clip0.2": Rloo(**NO_KL),
-    "rloo_plain_reinforce_tokensum": Rloo(surrogate="reinforce", aggregation="sequence_sum", **NO_KL),
+    "rloo_plain_reinforce_tokensum": Grpo(advantage="leave_one_out", surrogate="reinforce", aggregation="sequence_sum", **NO_KL),
 }
 
 

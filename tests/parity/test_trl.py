@@ -40,6 +40,7 @@ def ours(algorithm: Algorithm, lengths, new, old, reference, advantages, labels=
                 token_ids=(1,) * (PROMPT + length),
                 sampled=(False,) * PROMPT + (True,) * length,
                 behavior_logprobs=(0.0,) * PROMPT + tuple(old[row, :length].tolist()),
+                proximal_logprobs=(0.0,) * PROMPT + tuple(old[row, :length].tolist()),
                 reference_logprobs=(0.0,) * PROMPT + tuple(reference[row, :length].tolist()),
                 model="m",
                 origin="policy",

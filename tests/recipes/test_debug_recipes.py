@@ -89,8 +89,9 @@ def test_imitation_makes_the_imitated_traces_likelier(runs):
     recipe = load_recipe(folder / "recipe.yaml")
     tokenizer = load_tokenizer(str(folder / "final"))
     prompter = Prompter(tokenizer=tokenizer, format=recipe.student.prompt, max_context=96)
-    groups = Tokenized(recipe.stages[0].source.problems.groups(), prompter, field="source", max_tokens=None)
-    traces = [sample.trajectory for group in groups for sample in recipe.stages[0].algorithm.samples(group)]
+    groups = Tokenized(recipe.stages[0].source.problems.groups(), prompter, field="source")
+    algorithm = recipe.stages[0].algorithm
+    traces = [sample.trajectory for index in range(len(groups)) for sample in algorithm.samples(groups[index])]
 
     def mean_logprob(stage: str) -> float:
         model = load_model(str(folder / "stages" / stage / "student"))

@@ -68,7 +68,7 @@ def test_the_words_of_a_response_come_back(tokenizer):
 def test_a_template_that_rewrites_turns_is_refused(template):
     tokenizer = byte_bpe_tokenizer([turn.content for turn in DIALOGUE], 300)
     tokenizer.chat_template = template
-    with pytest.raises(InputError, match="student.model: its chat template rewrites earlier turns"):
+    with pytest.raises(InputError, match="student.model: its chat template rewrites or drops a part"):
         encode_conversation(tokenizer, DIALOGUE)
 
 
@@ -94,3 +94,62 @@ def test_the_prompt_format_words_the_turns_before_the_student_speaks():
 def test_templates_see_the_generation_prompt_only_when_the_student_speaks_next(tokenizer):
     prompt = tokenizer.decode(encode_prompt(tokenizer, DIALOGUE[:2]))
     assert prompt.endswith("<|im_start|>assistant\n") and len(re.findall("<.im_start.>", prompt)) == 3
+
+
+OPENS_THE_REPLY = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+GEMMA_LIKE = (
+    "{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+    "{{ m['content'] }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+R1_LIKE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' %}{{ m['content'].split('</think>')[-1] }}{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n"
+    "{% endfor %}"
+) + OPENS_THE_REPLY
+
+
+def bytes_tokenizer():
+    from rl_distill.models.vocabulary import byte_bpe_tokenizer
+
+    return byte_bpe_tokenizer(["2 + 2 = 4\n\nso 4"] * 5, 300)
+
+
+def spoken(tokenizer, reply):
+    ids, sampled = encode_conversation(tokenizer, (Message("user", "2 + 2?"), Message("assistant", reply)))
+    return [token for token, mine in zip(ids, sampled, strict=True) if mine]
+
+
+def test_a_reply_may_begin_with_a_newline():
+    tokenizer = bytes_tokenizer()
+    said = spoken(tokenizer, "\n\n4")
+    assert tokenizer.decode(said) == "\n\n4<|im_end|>"
+    assert said[:-1] == tokenizer.encode("\n\n4", add_special_tokens=False)
+
+
+def test_the_end_of_turn_is_what_the_template_closes_with():
+    tokenizer = bytes_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
+    tokenizer.chat_template = GEMMA_LIKE
+    closer = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    assert closer in end_of_turn_ids(tokenizer)
+    assert spoken(tokenizer, "4")[-1] == closer and spoken(tokenizer, "4").count(closer) == 1
+
+
+def test_a_template_that_drops_the_thinking_is_refused():
+    tokenizer = bytes_tokenizer()
+    tokenizer.chat_template = R1_LIKE
+    with pytest.raises(InputError, match="drops a part of an assistant turn"):
+        spoken(tokenizer, "<think>2 and 2</think>4")
+
+
+def test_a_reply_that_holds_the_end_of_turn_is_refused_and_not_cut():
+    with pytest.raises(InputError, match="contains the end-of-turn token"):
+        spoken(bytes_tokenizer(), "4<|im_end|> and more")
+
+
+def test_a_template_without_a_closing_token_is_refused():
+    tokenizer = bytes_tokenizer()
+    turns = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    tokenizer.chat_template = turns + "{% if add_generation_prompt %}assistant: {% endif %}"
+    with pytest.raises(InputError, match="with no special token"):
+        spoken(tokenizer, "4")

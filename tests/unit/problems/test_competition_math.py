@@ -32,10 +32,11 @@ def test_both_layouts_of_the_training_split_give_the_same_problem(tmp_path: Path
     assert first[0].problem.metadata == {"difficulty": 3.0, "subject": "Algebra"}
 
 
-def test_a_solution_without_a_closed_box_has_no_gold_answer(tmp_path: Path) -> None:
+def test_a_problem_whose_solution_has_no_closed_box_is_left_out(tmp_path: Path) -> None:
     row = {"problem": "?", "level": "Level ?", "type": "Algebra"}
-    rows = [{**row, "problem": "1", "solution": "none"}, {**row, "problem": "2", "solution": "\\boxed{\\frac{1}{2}"}]
-    assert [group.problem.answer for group in Math(path=file_with(tmp_path, *rows)).groups()] == [None, None]
+    solutions = ["none", "\\boxed{\\frac{1}{2}", "so \\boxed{\\frac{1}{2}}"]
+    rows = [{**row, "problem": str(number), "solution": solution} for number, solution in enumerate(solutions)]
+    assert [group.problem.answer for group in Math(path=file_with(tmp_path, *rows)).groups()] == ["\\frac{1}{2}"]
 
 
 def test_an_unknown_difficulty_is_an_input_error(tmp_path: Path) -> None:
@@ -50,9 +51,9 @@ def test_the_same_problem_twice_is_an_input_error(tmp_path: Path) -> None:
 
 
 @needs_data
-def test_the_real_training_split_has_gold_answers_but_for_four_problems() -> None:
+def test_the_real_training_split_has_gold_answers_without_its_four_rows_that_lack_one() -> None:
     groups = Math().groups()
-    assert len(groups) == 7474 and sum(group.problem.answer is None for group in groups) == 4
+    assert len(groups) == 7470 and all(group.problem.answer for group in groups)
     assert {group.problem.metadata["difficulty"] for group in groups} <= {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
     assert all(group.trajectories == () for group in groups)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rl_distill.tracking.metric_names import METRICS, explain, metrics_table
+from rl_distill.tracking.metric_names import METRICS, explain
 
 PACKAGE = Path(__file__).parents[3] / "rl_distill"
 FAMILIES = sorted({path.split("/")[0] for path in METRICS})
@@ -46,9 +46,3 @@ def test_paths_are_lower_snake_case_and_fractions_say_so(path: str) -> None:
         assert METRICS[path].unit == "fraction"
     if path.startswith("time/"):
         assert METRICS[path].unit == "seconds"
-
-
-def test_the_table_has_a_row_of_three_cells_for_every_metric() -> None:
-    rows = metrics_table().splitlines()[2:]
-    assert len(rows) == len(METRICS)
-    assert all(row.count("|") == 4 for row in rows)
