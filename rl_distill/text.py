@@ -138,4 +138,8 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], *, add_generation_pro
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
     """The template prints every special token itself, a beginning-of-text token included."""
-    return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
+    try:
+        return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
+    except Exception as error:  # what `tokenizers` raises for a word that a closed vocabulary lacks
+        problem = f"{text[:60]!r} cannot be tokenised ({error})"
+        raise InputError("student.prompt or problems", problem, "use words that the student's vocabulary has") from None

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,13 @@ def verify_file(path: Path, out: Path, *, deadline: float | None = None) -> dict
     if not out.parent.is_dir():
         raise InputError("-o", f"folder {str(out.parent)!r} does not exist", "create it, or write elsewhere")
     lines = _lines(path)
+    if not lines:
+        raise InputError(str(path), "holds no rows", "give rows of {answer, response}")
+    try:
+        _working(out).touch()
+        _working(out).unlink()
+    except OSError as error:
+        raise InputError("-o", f"{str(out)!r} cannot be written ({error.strerror})", "write elsewhere") from None
     pairs = [_pair(line, f"{path}, line {number}") for number, line in lines]
     accuracy = Accuracy() if deadline is None else parse(Accuracy, {"deadline": deadline})
     verdicts = accuracy.grade(pairs)
@@ -79,11 +85,15 @@ def _extended(line: str, verdict: Verdict) -> str:
 
 
 def _write_atomically(out: Path, lines: Sequence[str]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    working = _working(out)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+        with working.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{line}\n" for line in lines)
-        os.replace(temporary, out)
+        working.replace(out)
     except BaseException:
-        os.unlink(temporary)
+        working.unlink(missing_ok=True)
         raise
+
+
+def _working(out: Path) -> Path:
+    return out.with_name(f".{out.name}.{os.getpid()}.tmp")

@@ -94,7 +94,9 @@ class Checkpoints:
             aside = folder.with_name(f"damaged-{folder.name}")
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
-            warn(f"checkpoint {folder} is damaged ({problem}); it was moved to {aside.name} and the one before it is used")
+            warn(
+                f"checkpoint {folder} is damaged ({problem}); it was moved to {aside.name}, and what was saved before it is used"
+            )
         return None
 
     def has(self, step: int) -> bool:

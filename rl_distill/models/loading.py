@@ -28,6 +28,16 @@ class Architecture:
     rope_theta: float = setting(10_000.0, about="base of the rotary position code", gt=0)
     initializer_range: float = setting(0.02, about="standard deviation of the initial weights", gt=0)
 
+    def __post_init__(self) -> None:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"num_heads {self.num_heads} does not cut hidden_size {self.hidden_size} into even parts: change one of them"
+            )
+        if self.num_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_key_value_heads {self.num_key_value_heads} does not divide num_heads {self.num_heads}: change one"
+            )
+
     def build(self, tokenizer: Any) -> Any:
         """The model with its initial weights: a function of this record and the tokenizer's size."""
         from transformers import LlamaConfig, LlamaForCausalLM

@@ -46,7 +46,7 @@ class TrlFunction(Reward):
         try:
             returned = _finished(function(**self._arguments(attempts)))
             values = list(returned)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RunError(f"reward function {self.function!r} failed: {type(error).__name__}: {error}") from error
         if len(values) != len(attempts):
             raise RunError(f"reward function {self.function!r} returned {len(values)} rewards for {len(attempts)} attempts")

@@ -1,7 +1,8 @@
 """From a recipe to live objects: the one place where names become things."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
 from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.scorer import Scorer
 from rl_distill.models.digest import weight_digest
-from rl_distill.models.loading import load_model
+from rl_distill.models.loading import load_model, max_context
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.recipe import BASE, Recipe
+from rl_distill.rewards import WeightedRewards
 from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, load_checked
 from rl_distill.rollout.hf_engine import HfEngine
@@ -25,7 +27,7 @@ from rl_distill.training.rollout_source import RolloutSource, prompts_for
 from rl_distill.training.sources import Source
 from rl_distill.training.stages import Training
 from rl_distill.training.student import SeededModel, prompter
-from rl_distill.training.tokenized import Tokenized
+from rl_distill.training.tokenized import REMEMBERED_GROUPS, Tokenized
 from rl_distill.trajectory import Group, Trajectory
 
 
@@ -80,10 +82,16 @@ class Workshop:
         Raises:
             InputError: it cannot be found, read, put to the student or graded.
         """
+        if self.recipe.reference is not None:
+            with _named("reference"):
+                max_context(self.recipe.reference)
         for name, training in trainings.items():
-            self._input(name, training)
+            problems = self._input(name, training)
+            if isinstance(problems, Tokenized) and len(problems) <= REMEMBERED_GROUPS:
+                self._check_useful(training, problems)
         if self.recipe.evaluation is not None and self._evaluator is None:
-            self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
+            with _named("evaluation"):
+                self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
 
     def evaluate(self, update: WeightUpdate) -> tuple[EvaluationResult | None, Sequence[Group]]:
         """Measure published weights on the recipe's held-out problems; (None, []) if the recipe measures nothing."""
@@ -113,22 +121,30 @@ class Workshop:
         if name not in self._inputs:
             field = f"stages.{name}.source" if name != BASE else "student.model.pretraining.source"
             settings = training.source
-            try:
+            with _named(f"{field}.problems"):
                 groups = settings.problems.groups()
-            except InputError as error:
-                raise InputError(f"{field}.problems", f"{error.field}: {error.problem}", error.remedy) from None
             if isinstance(settings, DatasetSourceConfig):
                 self._inputs[name] = Tokenized(groups, self.prompter, field=field)
             else:
+                with _named(f"{field}.rewards"):
+                    WeightedRewards(settings.rewards)
                 self._inputs[name] = prompts_for(settings, groups, self.prompter, field)
         return self._inputs[name]
+
+    def _check_useful(self, training: Training, problems: Tokenized) -> None:
+        """Read a data set that fits in memory: an attempt that is too long, or nothing to learn from, shows now."""
+        assert isinstance(training.source, DatasetSourceConfig), "only a data set is tokenised"
+        if DatasetSource(training.source, problems, self._learnt(training), self.prompter.max_context).count() == 0:
+            raise nothing_to_learn(problems.field, len(problems))
+
+    def _learnt(self, training: Training) -> Callable[[Group], list[Trajectory]]:
+        """The attempts of a group that a stage's algorithm learns from."""
+        return lambda group: [sample.trajectory for sample in training.algorithm.samples(group)]
 
     def _source(self, name: str, training: Training, seed: int) -> Source:
         algorithm, settings, problems = training.algorithm, training.source, self._input(name, training)
 
-        def learnt(group: Group) -> list[Trajectory]:
-            return [sample.trajectory for sample in algorithm.samples(group)]
-
+        learnt = self._learnt(training)
         if isinstance(settings, DatasetSourceConfig):
             assert isinstance(problems, Tokenized), "a data set is tokenised"
             return DatasetSource(settings, problems, learnt, self.prompter.max_context, seed, name)
@@ -157,3 +173,15 @@ class Workshop:
             chunk_tokens=learner.logprob_chunk_tokens,
             precision=learner.precision,
         )
+
+
+@contextmanager
+def _named(field: str) -> Iterator[None]:
+    """Say where in the recipe an input stands that turned out wrong."""
+    try:
+        yield
+    except InputError as error:
+        inner = "" if error.field.startswith((field, "student.model")) else f"{error.field}: "
+        raise InputError(
+            field if inner or error.field == "student.model" else error.field, f"{inner}{error.problem}", error.remedy
+        ) from None

@@ -52,6 +52,7 @@ class RunFolder:
         self.path = recipe.folder
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._check_ours()
             self._lock = self._locked()
         except OSError as error:
             raise self._refused(f"cannot be written ({error.strerror or error})", "choose another with run_dir=PATH") from None
@@ -136,6 +137,12 @@ class RunFolder:
             lock.close()
             raise self._refused("is in use by another process", "wait for it, or choose another with run_dir=PATH") from None
         return lock
+
+    def _check_ours(self) -> None:
+        """A folder with anything but a run in it is somebody else's: nothing in it is touched."""
+        foreign = {path.name for path in self.path.iterdir()} - {".lock", ".recipe.yaml.tmp"}
+        if foreign and not (self.path / "recipe.yaml").exists():
+            raise self._refused(f"is not empty and holds no run ({min(foreign)!r} is there)", "choose another with run_dir=PATH")
 
     def _check_same(self, resolved: Mapping[str, Any]) -> None:
         """A recipe may change in what nothing that is saved depends on: the stages after the last one that has a saved step."""

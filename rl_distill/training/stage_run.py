@@ -88,6 +88,8 @@ class StageRun:
         except Exception:
             self._save_boundary()
             raise
+        if progress.trained_tokens == 0:
+            say(f"warning: stage {self.name} learnt nothing: no group of its {progress.step} steps had anything to learn from")
         self._save()
         with sealed(self.folder.stage(self.name)) as working:
             parts.learner.export(working / "student")

@@ -65,6 +65,7 @@ class SeededModel(Architecture):
     pretraining: Training | None = setting(None, about="makes the base student from the initial weights; none starts from those")
 
     def __post_init__(self) -> None:
+        Architecture.__post_init__(self)
         if self.pretraining is not None and self.pretraining.algorithm.needs:
             raise ValueError("pretraining.algorithm needs rollouts or a reference: pretrain on a data set, with sft")
 

@@ -280,3 +280,39 @@ def test_the_examples_here_are_sound_without_the_mistake(tiny_recipe, cli):
     recipe = tiny_recipe(taught(), rolled_out(), taught("redi"))
     code, out, err = cli("train", recipe.path)
     assert (code, err) == (0, "") and "redi: 2 steps" in out
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tiny_recipe, cli):
+    recipe = tiny_recipe()
+    thesis = recipe.run_dir / "final" / "thesis.tex"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
+    code, _, err = cli("train", recipe.path)
+    assert code == 2 and "is not empty and holds no run ('final' is there); choose another with run_dir=PATH" in err
+    assert thesis.read_text() == "years of work" and {path.name for path in recipe.run_dir.iterdir()} == {"final"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("student.model.num_heads=3", "student.model.num_heads: 3 does not cut hidden_size 16 into even parts"),
+        ("student.prompt.system=hello", "cannot be tokenised"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_run(change, message, tiny_recipe, cli):
+    code, _, err = cli("train", tiny_recipe().path, change)
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_a_later_stage_that_cannot_learn_is_found_before_the_first_one_trains(tiny_recipe, cli):
+    late = taught("redi")
+    late["source"] = {**late["source"], "problems": {**late["source"]["problems"], "attempts": "none"}}
+    recipe = tiny_recipe(taught(), late)
+    code, _, err = cli("train", recipe.path)
+    assert code == 2 and "stages.redi.source.problems: none of its 8 groups has what the algorithm learns from" in err
+    assert not (recipe.run_dir / "stages" / "sft").exists()
+
+
+def test_a_reference_that_is_not_there_is_named(tiny_recipe, cli):
+    code, _, err = cli("train", tiny_recipe(taught("dpo"), reference="/no/such/folder").path)
+    assert code == 2 and err.startswith("error: reference: '/no/such/folder' cannot be loaded")

@@ -214,11 +214,14 @@ def test_records_that_were_cut_are_refused_where_a_checkpoint_needs_them(tiny_re
 
 def test_leftovers_of_dead_processes_are_cleared_away(tiny_recipe, cli):
     recipe = tiny_recipe()
+    assert cli("train", recipe.path)[0] == 0
+    shutil.rmtree(recipe.run_dir / "stages" / "sft")
     left = [recipe.run_dir / place for place in ("stages/.sft.123.tmp", "checkpoints/sft/.step-00000001.77.tmp", ".final.9.old")]
     for folder in left:
         folder.mkdir(parents=True)
         (folder / "half.bin").write_bytes(b"half")
-    (recipe.run_dir / "metrics.jsonl").write_text('{"stage": "sft", "st')
+    with (recipe.run_dir / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"stage": "sft", "st')
     assert cli("train", recipe.path)[0] == 0
     assert not any(folder.exists() for folder in left)
     assert [line for line in steps(recipe.run_dir) if line[0] == "sft"] == [("sft", 0), ("sft", 1)]
