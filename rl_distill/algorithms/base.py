@@ -32,6 +32,12 @@ class Algorithm(ABC):
     """Who is trained on, with what credit, under which loss. Concrete classes are `@config` with a `name` and paper defaults."""
 
     name: str
+    max_refills: int = 0  # rounds of rollouts that may be sampled to replace groups which teach nothing
+
+    @property
+    def min_group_size(self) -> int:
+        """Attempts at one problem without which there is no credit."""
+        return 1
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -122,6 +122,10 @@ class Grpo(Algorithm):
             raise ValueError("kl_estimator k1 in the loss has zero expected gradient: use k2 or k3, or kl_place reward")
 
     @property
+    def min_group_size(self) -> int:
+        return 1 if self.advantage == "raw" else 2
+
+    @property
     def needs(self) -> frozenset[Need]:
         needs = {Need.BEHAVIOR_LOGPROBS}
         if self.old_policy == "proximal":
@@ -132,9 +136,7 @@ class Grpo(Algorithm):
 
     def samples(self, group: Group) -> list[Sample]:
         scored = rewarded(group)
-        if len(scored) < 2 and self.advantage != "raw":
-            return []
-        if not scored or (self.drop_flat_groups and _flat(scored)):
+        if len(scored) < self.min_group_size or (self.drop_flat_groups and _flat(scored)):
             return []
         rewards = [self._reward(trajectory) for trajectory in scored]
         if self.advantage == "group_std":

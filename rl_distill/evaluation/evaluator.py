@@ -26,6 +26,10 @@ class Evaluation:
         None, about="evaluate within a stage too, each so many steps; none evaluates at its end", ge=1
     )
 
+    def __post_init__(self) -> None:
+        if (self.accuracy.correct, self.accuracy.wrong, self.accuracy.weight) != (1.0, 0.0, 1.0):
+            raise ValueError("accuracy.correct, wrong and weight have no effect here, where verdicts are counted: drop them")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:

@@ -86,20 +86,24 @@ def load_tokenizer(name_or_path: str) -> Any:
     return tokenizer
 
 
-def load_model(name_or_path: str, *, dtype: torch.dtype = torch.float32) -> Any:
-    """A causal language model whose logits this package can compute in chunks."""
+def load_model(name_or_path: str, *, field: str = "student.model") -> Any:
+    """A causal language model, in float32, whose logits this package can compute in chunks.
+
+    Args:
+        field: the recipe key to name in an error.
+    """
     from transformers import AutoModelForCausalLM
 
-    model = _from_pretrained(AutoModelForCausalLM, name_or_path, dtype=dtype).eval()
+    model = _from_pretrained(AutoModelForCausalLM, name_or_path, field, dtype=torch.float32).eval()
     check_head(model)
     return _without_dropout(model)
 
 
-def max_context(name_or_path: str) -> int:
+def max_context(name_or_path: str, *, field: str = "student.model") -> int:
     """The longest sequence a model was made for, in tokens."""
     from transformers import AutoConfig
 
-    settings = _from_pretrained(AutoConfig, name_or_path)
+    settings = _from_pretrained(AutoConfig, name_or_path, field)
     return int(getattr(settings.get_text_config(), "max_position_embeddings", None) or 2**31)
 
 
@@ -142,18 +146,22 @@ def _without_dropout(model: Any) -> Any:
     return model
 
 
-def _from_pretrained(factory: Any, name_or_path: str, **options: Any) -> Any:
+def _from_pretrained(factory: Any, name_or_path: str, field: str = "student.model", **options: Any) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run has a display of its own
-    if Path(name_or_path).expanduser().is_dir():
-        name_or_path = str(Path(name_or_path).expanduser())
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        name_or_path = str(folder)
+        if not any(folder.glob("*.json")):
+            raise InputError(
+                field, f"{name_or_path!r} holds no model", "give its folder; in a run that is final/ or stages/NAME/student"
+            )
+    elif folder.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
+        raise InputError(field, f"there is no folder {name_or_path!r}", "give a folder in Hugging Face format, or a hub name")
     try:
         return factory.from_pretrained(name_or_path, **options)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            "student.model",
-            f"{name_or_path!r} cannot be loaded ({reason})",
-            "give a folder in Hugging Face format, or a hub name this machine reaches",
-        ) from error
+        remedy = "give a folder in Hugging Face format, or a hub name this machine reaches"
+        raise InputError(field, f"{name_or_path!r} cannot be loaded ({reason})", remedy) from error

@@ -9,7 +9,7 @@ from pydantic import field_validator
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
 from rl_distill.problems.base import checked
-from rl_distill.problems.rows import HubDataset, Row, read_rows
+from rl_distill.problems.rows import HubDataset, Row, read_rows, rows_digest
 from rl_distill.trajectory import Group, Problem
 
 
@@ -53,6 +53,9 @@ class Aime:
         if missing:
             raise InputError("years", f"there are no problems of {sorted(missing)}", "check `path`, or leave the years out")
         return checked(found, self.name)
+
+    def data_digest(self) -> str:
+        return rows_digest(row for row, _ in self._rows(set(_listed(self.years))))
 
     def _rows(self, wanted: set[int]) -> list[tuple[Row, int | None]]:
         """Rows with the year, where the collection they come from has only one."""

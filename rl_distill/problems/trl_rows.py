@@ -40,6 +40,8 @@ class TrlRows:
     def _one_place(self) -> "TrlRows":
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give either `path` (a file) or `dataset` (a name on the hub)")
+        if self.path is not None and (self.subset, self.split, self.revision) != (None, "train", None):
+            raise ValueError("subset, split and revision belong to a hub `dataset` and have no effect on a file: drop them")
         return self
 
     def groups(self) -> Sequence[Group]:

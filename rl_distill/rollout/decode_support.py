@@ -11,7 +11,7 @@ from rl_distill.rollout.grouped_attention import GROUPED_SDPA
 
 _FULL_PRECISION_TOLERANCE = 1e-3  # nats
 _HALF_PRECISION_TOLERANCE = 0.2
-_REMEDY = "use the vllm engine for this model"
+_REMEDY = "take a decoder whose layers all attend to everything before"
 
 
 def prepared_for_decoding(model: Any) -> Any:

@@ -21,6 +21,10 @@ class Sampling:
     max_tokens: int = setting(512, about="longest response", unit="tokens", ge=1)
     stop_tokens: tuple[str, ...] = setting((), about="further tokens that end a response, beside the tokenizer's end of turn")
 
+    def __post_init__(self) -> None:
+        if self.temperature == 0 and self.top_p < 1:
+            raise ValueError("top_p has no effect at temperature 0: drop it, or sample above 0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:

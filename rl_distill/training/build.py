@@ -83,8 +83,7 @@ class Workshop:
             InputError: it cannot be found, read, put to the student or graded.
         """
         if self.recipe.reference is not None:
-            with _named("reference"):
-                max_context(self.recipe.reference)
+            max_context(self.recipe.reference, field="reference")
         for name, training in trainings.items():
             problems = self._input(name, training)
             if isinstance(problems, Tokenized) and len(problems) <= REMEMBERED_GROUPS:
@@ -142,15 +141,12 @@ class Workshop:
         return lambda group: [sample.trajectory for sample in training.algorithm.samples(group)]
 
     def _source(self, name: str, training: Training, seed: int) -> Source:
-        algorithm, settings, problems = training.algorithm, training.source, self._input(name, training)
-
-        learnt = self._learnt(training)
+        settings, problems, learnt = training.source, self._input(name, training), self._learnt(training)
         if isinstance(settings, DatasetSourceConfig):
             assert isinstance(problems, Tokenized), "a data set is tokenised"
             return DatasetSource(settings, problems, learnt, self.prompter.max_context, seed, name)
         assert not isinstance(problems, Tokenized), "rollouts start from prompts"
-        max_refills = getattr(algorithm, "max_refills", 0)
-        return RolloutSource(settings, problems, self._shared_engine(), learnt, max_refills, seed, name)
+        return RolloutSource(settings, problems, self._shared_engine(), learnt, training.algorithm.max_refills, seed, name)
 
     def _steps(self, name: str, training: Training, source: Source) -> int | None:
         if training.epochs is None:
@@ -166,7 +162,7 @@ class Workshop:
             return None
         learner = training.learner
         return Scorer(
-            self.model(self.recipe.reference or start).to(device),
+            (load_model(self.recipe.reference, field="reference") if self.recipe.reference else self.model(start)).to(device),
             pad_id=self.tokenizer.pad_token_id,
             temperature=training.temperature,
             max_tokens=learner.micro_batch_tokens,
@@ -181,7 +177,6 @@ def _named(field: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        inner = "" if error.field.startswith((field, "student.model")) else f"{error.field}: "
-        raise InputError(
-            field if inner or error.field == "student.model" else error.field, f"{inner}{error.problem}", error.remedy
-        ) from None
+        if error.field.startswith(field):
+            raise
+        raise InputError(field, f"{error.field}: {error.problem}", error.remedy) from None

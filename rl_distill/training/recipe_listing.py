@@ -27,12 +27,16 @@ def recipe_lines() -> Iterator[str]:
 
 
 def key_lines(name: str) -> Iterator[str]:
-    """Every key that a recipe could have, with what this one gives it."""
+    """Every key that a recipe with these choices could have, with what this one gives it."""
     path = find_recipe(name)
     load_recipe(path)
     tree = read_yaml(path)
-    yield f"{path}: every key, with its default and what this recipe sets (a choice by name stands as key[name])"
+    yield f"{path}: every key, with its default and what this recipe sets. A choice by name stands as key[name]; the keys of the"
+    yield "choices that it does not make are in `rl-distill recipes --schema`."
     for entry in keys(Recipe):
+        owner, choice, _ = entry["key"].rpartition("]")
+        if choice and not _places(tree, owner + choice):
+            continue
         given = _given(tree, entry["key"])
         unit = f" {entry['unit']}" if entry["unit"] else ""
         source = f" [{entry['source']}]" if entry["source"] else ""
@@ -61,19 +65,24 @@ def find_recipe(name: str) -> Path:
 
 def _given(tree: Any, key: str) -> list[tuple[str, str]]:
     """What a recipe sets at a key such as `stages.source[rollout].group_size`: (path, value) of each place."""
+    return [(path, str(value)) for path, value in _places(tree, key) if not isinstance(value, dict)]
+
+
+def _places(tree: Any, key: str) -> list[tuple[str, Any]]:
+    """Where a key stands in a recipe, and what stands there."""
     places: list[tuple[str, Any]] = [("", tree)]
     for part in key.split("."):
         name, _, tag = part.partition("[")
         tag = tag.removesuffix("]")
         found: list[tuple[str, Any]] = []
         for path, node in places:
-            if isinstance(node, dict) and name in node:
-                value = node[name]
-                members = value if isinstance(value, list) else [value]
-                for index, member in enumerate(members):
-                    if tag and not (isinstance(member, dict) and member.get("name") == tag):
-                        continue
-                    label = member.get("name", index) if isinstance(member, dict) else index
-                    found.append((f"{path}.{name}.{label}" if isinstance(value, list) else f"{path}.{name}", member))
+            if not isinstance(node, dict) or name not in node:
+                continue
+            value = node[name]
+            for index, member in enumerate(value if isinstance(value, list) else [value]):
+                if tag and not (isinstance(member, dict) and member.get("name") == tag):
+                    continue
+                label = member.get("name", index) if isinstance(member, dict) else index
+                found.append((f"{path}.{name}.{label}" if isinstance(value, list) else f"{path}.{name}", member))
         places = found
-    return [(path.lstrip("."), str(value)) for path, value in places if not isinstance(value, dict)]
+    return [(path.lstrip("."), value) for path, value in places]

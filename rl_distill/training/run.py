@@ -137,8 +137,9 @@ class _Run:
             raise Interrupted(f"stopped by {self.stop.signal_name} before stage {name!r}; everything before it is saved")
         names = [BASE, *(stage.name for stage in self.recipe.stages)]
         first_step = sum(self.results[before]["step"] for before in names[: names.index(name)])
-        run = StageRun(name, training, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
-        self.results[name] = run.run(start, self.say)
+        parts = self.workshop.parts(name, training, start)
+        run = StageRun(name, parts, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
+        self.results[name] = run.run(self.say)
         self.say(_line(name, self.results[name]))
 
     def _finished(self, name: str) -> bool:

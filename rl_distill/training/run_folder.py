@@ -24,8 +24,6 @@ from rl_distill.training.fingerprint import changed
 
 NOT_COMPARED = ("run_dir", "tracking")  # keys that may change when a run is continued: no number depends on them
 RECORDS = {"metrics": "metrics.jsonl", "ledger": "ledger.jsonl", "trajectories": "trajectories/rollouts.jsonl"}
-
-
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 
 
@@ -37,7 +35,7 @@ class RunFolder:
     environment.json     versions, machine and command of the process that opened it last
     metrics.jsonl        one line a step
     ledger.jsonl         every group trained on, once
-    trajectories/        sampled attempts, one file a stage
+    trajectories/        rollouts.jsonl: sampled attempts in full, of every so many steps
     checkpoints/STAGE/   what a stage needs to go on
     stages/STAGE/        a finished stage: student/ (Hugging Face format), result.json, evaluation.jsonl
     final/               the last stage's student

@@ -17,7 +17,6 @@ from rl_distill.training.build import Workshop
 from rl_distill.training.interruption import Interrupted, StopRequest
 from rl_distill.training.loop import Parts, Progress, train
 from rl_distill.training.run_folder import RunFolder
-from rl_distill.training.stages import Training
 from rl_distill.trajectory import Group
 
 RESULT = "result.json"
@@ -50,13 +49,14 @@ class StageRun:
     """Drives the loop of one stage and keeps its records.
 
     Args:
+        parts: what the stage runs on, fresh.
         first_step: steps of the stages before, so that `run/step` counts over the run.
     """
 
     def __init__(
         self,
         name: str,
-        training: Training,
+        parts: Parts,
         folder: RunFolder,
         workshop: Workshop,
         records: Records,
@@ -64,27 +64,20 @@ class StageRun:
         *,
         first_step: int,
     ) -> None:
-        self.name, self.training, self.folder, self.workshop = name, training, folder, workshop
+        self.name, self.parts, self.folder, self.workshop = name, parts, folder, workshop
         self.records, self.stop, self.first_step = records, stop, first_step
         settings = workshop.recipe.checkpoints
         self.every_steps = settings.every_steps
         self.checkpoints = Checkpoints(folder.checkpoints(name), keep_last=settings.keep_last, keep_best=settings.keep_best)
-        self.parts: Parts | None = None
         self._boundary: dict[str, Any] = {}  # the state at the end of the last whole step
 
-    def run(self, start: str | None, say: Callable[[str], None]) -> dict[str, Any]:
-        """Train, evaluate and seal `stages/NAME`; returns its result.
-
-        Args:
-            start: folder or hub name of the student the stage starts from; None builds the seeded one.
-            say: takes a line for the user.
-        """
-        self.parts = parts = self.workshop.parts(self.name, self.training, start)
-        progress = self._resume(parts, say)
-        self.records.trackers.begin(self.name, parts.steps)
+    def run(self, say: Callable[[str], None]) -> dict[str, Any]:
+        """Train, evaluate and seal `stages/NAME`; returns its result. `say` takes a line for the user."""
+        progress = self._resume(say)
+        self.records.trackers.begin(self.name, self.parts.steps)
         self._boundary = self._state(progress)
         try:
-            progress = train(parts, progress, self._after_step)
+            progress = train(self.parts, progress, self._after_step)
         except Exception:
             self._save_boundary()
             raise
@@ -92,11 +85,11 @@ class StageRun:
             say(f"warning: stage {self.name} learnt nothing: no group of its {progress.step} steps had anything to learn from")
         self._save()
         with sealed(self.folder.stage(self.name)) as working:
-            parts.learner.export(working / "student")
-            evaluation, graded = self.workshop.evaluate(parts.learner.publish(progress.step))
+            self.parts.learner.export(working / "student")
+            evaluation, graded = self.workshop.evaluate(self.parts.learner.publish(progress.step))
             return write_result(working, self.name, progress, evaluation, graded)
 
-    def _resume(self, parts: Parts, say: Callable[[str], None]) -> Progress:
+    def _resume(self, say: Callable[[str], None]) -> Progress:
         """The state of the newest intact checkpoint, or the beginning. Records are cut back to match."""
         newest = self.checkpoints.latest(say)
         if newest is None:
@@ -107,24 +100,25 @@ class StageRun:
                 self.folder.write(f"stages/{start.name}", json.dumps(self.records.positions()))
             return Progress()
         state = read_state(newest)
-        parts.learner.load(newest)
-        parts.source.load_state(state["source"])
+        self.parts.learner.load(newest)
+        self.parts.source.load_state(state["source"])
         progress = Progress(**state["progress"])
-        if not parts.finished(progress):
+        if not self.parts.finished(progress):
             self._cut_back(state["positions"])
         say(f"{self.name}: continues after step {progress.step} from {newest}")
         return progress
 
     def _cut_back(self, positions: Mapping[str, int]) -> None:
-        """Drop the records of the steps that will be done again. What later stages recorded stands behind them: those are done
-        again too."""
+        """Drop the records of the steps that will be done again.
+
+        What later stages recorded stands behind them, so those are done again too.
+        """
         stages = [BASE, *(stage.name for stage in self.workshop.recipe.stages)]
         for later in stages[stages.index(self.name) + 1 :]:
             self.folder.forget(later)
         self.records.truncate(positions)
 
     def _after_step(self, progress: Progress, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
-        assert self.parts is not None
         step = progress.step - 1
         score = None
         evaluation = self.workshop.recipe.evaluation
@@ -163,13 +157,12 @@ class StageRun:
                 }
             )
         every = self.workshop.recipe.tracking.trajectories_every
-        if self.parts and self.parts.source.live and every and step % every == 0:
+        if self.parts.source.live and every and step % every == 0:
             for group in groups:
                 self.records.trajectories.write({"stage": self.name, "step": step, **group_to_dict(group)})
 
     def _state(self, progress: Progress) -> dict[str, Any]:
         """Everything beside the learner's own files that the step boundary after `progress` consists of."""
-        assert self.parts is not None
         return {
             "progress": progress.state(),
             "source": self.parts.source.state(),
@@ -178,7 +171,6 @@ class StageRun:
         }
 
     def _save(self, score: float | None = None) -> None:
-        assert self.parts is not None
         step = self._boundary["progress"]["step"]
         if not self.checkpoints.has(step):
             self.records.sync()
@@ -186,7 +178,6 @@ class StageRun:
 
     def _save_boundary(self) -> None:
         """A step failed: keep what came before it, unless it had already changed the weights. Never hides the failure itself."""
-        assert self.parts is not None
         if self.parts.learner.steps_done == self._boundary["optimizer_steps"] > 0:
             with contextlib.suppress(Exception):
                 self._save()

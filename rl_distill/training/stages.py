@@ -57,8 +57,9 @@ class Training:
             raise ValueError("source.sampling.top_p is below 1, which would make the ratios wrong; sample with 1 in training")
         if self.source.sampling.temperature == 0:
             raise ValueError("source.sampling.temperature is 0, which leaves nothing to explore; sample above 0 in training")
-        if self.source.group_size < 2 and getattr(self.algorithm, "advantage", "raw") != "raw":
-            raise ValueError("source.group_size 1 has no baseline; sample two or more attempts at each problem")
+        if self.source.group_size < self.algorithm.min_group_size:
+            least = self.algorithm.min_group_size
+            raise ValueError(f"source.group_size {self.source.group_size} has no baseline; sample {least} or more attempts")
 
     @property
     def temperature(self) -> float:

@@ -45,7 +45,7 @@ REFUSED = {
     "stages.grpo.steps=null stages.grpo.epochs=2": "stages.grpo.epochs: counts passes over a data set, and rollouts have none;",
     "stages.grpo.source.sampling.top_p=0.9": "stages.grpo.source.sampling.top_p: is below 1, which would make the ratios wrong;",
     "stages.grpo.source.sampling.temperature=0": "stages.grpo.source.sampling.temperature: is 0, which leaves nothing to explo",
-    "stages.grpo.source.group_size=1": "stages.grpo.source.group_size: 1 has no baseline; sample two or more attempts at each",
+    "stages.grpo.source.group_size=1": "stages.grpo.source.group_size: 1 has no baseline; sample 2 or more attempts",
     "stages.grpo.algorithm.max_refills=2": "stages.grpo.algorithm.max_refills: has no effect unless drop_flat_groups is true;",
     "stages.grpo.learner.floor_fraction=0.1": "stages.grpo.learner.floor_fraction: has no effect on a constant schedule; drop",
     "stages.grpo.steps=null stages.grpo.max_generated_tokens=9 stages.grpo.learner.schedule=linear": (
@@ -189,7 +189,7 @@ def test_a_student_that_does_not_exist_is_refused(tiny_recipe, tmp_path, cli):
     recipe = tiny_recipe(student={"model": str(tmp_path / "no_model")})
     message = refused(cli("train", recipe.path))
     assert (
-        message.startswith(f"student.model: '{tmp_path / 'no_model'}' cannot be loaded")
+        message.startswith(f"student.model: there is no folder '{tmp_path / 'no_model'}'")
         and "give a folder in Hugging Face format" in message
     )
 
@@ -315,4 +315,4 @@ def test_a_later_stage_that_cannot_learn_is_found_before_the_first_one_trains(ti
 
 def test_a_reference_that_is_not_there_is_named(tiny_recipe, cli):
     code, _, err = cli("train", tiny_recipe(taught("dpo"), reference="/no/such/folder").path)
-    assert code == 2 and err.startswith("error: reference: '/no/such/folder' cannot be loaded")
+    assert code == 2 and err.startswith("error: reference: there is no folder '/no/such/folder'")

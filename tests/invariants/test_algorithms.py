@@ -317,3 +317,19 @@ def test_split_keeps_units_whole_and_loses_nothing():
     assert sorted(id(sample) for part in parts for sample in part) == sorted(map(id, samples))
     for part in parts:
         assert len(part) == 2 and len({sample.unit for sample in part}) == 1
+
+
+def test_a_lesson_that_no_algorithm_reads_is_refused_and_not_lost(model):
+    algorithm = ALGORITHMS["sft"]()
+    samples = samples_of(algorithm)
+    with pytest.raises(ValueError, match="lesson: algorithm 'sft' reads none"):
+        step(model, algorithm, [*samples, replace(samples[0], lesson=True)], 10_000)
+
+
+def test_columns_that_an_algorithm_does_not_need_may_be_there_for_some_rows_only(model):
+    """A teacher's attempt beside one of the student's: any algorithm may read both."""
+    algorithm = ALGORITHMS["redi"]()
+    samples = samples_of(algorithm)
+    bare = replace(samples[0].trajectory, behavior_logprobs=None, reference_logprobs=None, proximal_logprobs=None)
+    mixed = [replace(samples[0], trajectory=bare), *samples[1:]]
+    assert step(model, algorithm, mixed, 10_000)[0]["loss"] == step(model, algorithm, samples, 10_000)[0]["loss"]

@@ -56,7 +56,7 @@ def test_weights_survive_the_round_trip_to_the_bit(tmp_path):
 
 
 def test_a_missing_folder_is_named():
-    with pytest.raises(InputError, match=r"student.model: '/nowhere/at-all' cannot be loaded"):
+    with pytest.raises(InputError, match=r"student.model: there is no folder '/nowhere/at-all'"):
         load_model("/nowhere/at-all")
 
 

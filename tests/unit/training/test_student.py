@@ -62,3 +62,20 @@ def test_changed_rows_of_a_users_own_file_have_another_folder(tmp_path: Path, na
     before = cache_folder(recipe)
     write(tmp_path / "own.jsonl", {**row, "prompt": "2?"})
     assert cache_folder(recipe) != before
+
+
+def test_code_that_makes_the_student_is_part_of_its_key(monkeypatch, tmp_path):
+    """An edited teacher makes another corpus: the cached student of the old one must not come back."""
+    import shutil
+
+    from rl_distill.training import student as module
+
+    copy = tmp_path / "package"
+    shutil.copytree(module.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "PACKAGE", copy)
+    before = module.code_digest()
+    (copy / "cli.py").write_text("# nothing that a student depends on\n")
+    assert module.code_digest() == before
+    teacher = copy / "problems" / "arithmetic_teacher.py"
+    teacher.write_text(teacher.read_text() + "\n# other habits\n")
+    assert module.code_digest() != before
