@@ -9,6 +9,7 @@ from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.evaluation.evaluator import Evaluation
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.tracking import Tracking
+from rl_distill.training.alarms import Alarms
 from rl_distill.training.stages import Stage
 from rl_distill.training.student import Student
 
@@ -49,6 +50,7 @@ class Recipe:
     engine: HfEngineConfig = setting(HfEngineConfig(), about="what samples")
     evaluation: Evaluation | None = setting(None, about="what every student is measured on; none measures nothing")
     checkpoints: CheckpointSettings = setting(CheckpointSettings(), about="how the run survives interruptions")
+    alarms: Alarms = setting(Alarms(), about="what each stage watches itself for, beside errors")
     tracking: Tracking = setting(Tracking(), about="who is told about metrics")
     cluster: LocalCluster = setting(LocalCluster(), about="where it runs")
 
@@ -64,7 +66,9 @@ class Recipe:
                     f"stages.{stage.name}.start: {stage.start!r} is no earlier stage; choose one of {', '.join(seen)}"
                 )
             seen.append(stage.name)
-        if self.reference is not None and not any(stage.algorithm.needs & REFERENCE_NEEDS for stage in self.stages):
+        if self.reference is not None and not any(
+            objective.algorithm.needs & REFERENCE_NEEDS for stage in self.stages for objective in stage.objectives
+        ):
             raise ValueError("reference has no effect, for no stage's algorithm compares with one: drop it")
 
     @property

@@ -26,6 +26,7 @@ class LossOutput:
 
     loss: Tensor
     metrics: dict[str, Tensor]
+    credited: Tensor | None = None  # the part of the loss that imitates and avoids, where a regulariser stands beside it
 
 
 class Algorithm(ABC):
@@ -38,6 +39,11 @@ class Algorithm(ABC):
     def min_group_size(self) -> int:
         """Attempts at one problem without which there is no credit."""
         return 1
+
+    @property
+    def avoids_wrong(self) -> bool:
+        """Whether wrong attempts are meant to become less likely; if so, one that carries no weight raises an alarm."""
+        return True
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -54,3 +60,7 @@ class Algorithm(ABC):
     @abstractmethod
     def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:
         """The micro-batch's share of the step's loss: a pure function, free of state and of any process's rank."""
+
+    def summarize(self, metrics: dict[str, float]) -> dict[str, float]:
+        """The step's metrics from its sums over all micro-batches and ranks; for figures that do not add up, such as ratios."""
+        return metrics

@@ -188,7 +188,11 @@ class Grpo(Algorithm):
                 kl_loss = self.kl_coef * self._reduce(kl, batch, totals)
                 metrics["loss/kl"] = kl_loss.detach()
                 loss = loss + kl_loss
-        return LossOutput(loss, metrics)
+        return LossOutput(loss, metrics, credited=policy_loss)
+
+    def summarize(self, metrics: dict[str, float]) -> dict[str, float]:
+        weight, square = metrics.pop("policy/weight"), metrics.pop("policy/weight_square")
+        return metrics | {"policy/ess_fraction": weight**2 / square if square else 0.0}
 
     def _old(self, new: Tensor, behavior: Tensor, batch: Batch) -> Tensor:
         """What the ratio compares with. Without a column of its own the policy has not moved yet: it is its own past."""
@@ -234,7 +238,13 @@ class Grpo(Algorithm):
         with torch.no_grad():
             ratio = log_ratio.detach().exp()
             mismatch = mismatch.detach().masked_fill(~batch.loss_mask, 0.0)
-            values = {"policy/ratio": ratio, "policy/mismatch_kl": mismatch.exp() - mismatch - 1}
+            weight = mismatch.exp()
+            values = {
+                "policy/ratio": ratio,
+                "policy/mismatch_kl": weight - mismatch - 1,
+                "policy/weight": weight,
+                "policy/weight_square": weight.square(),
+            }
             if self.surrogate == "clip":
                 values["policy/clip_low_fraction"] = ((ratio < 1 - self.clip_low) & (advantage < 0)).to(ratio.dtype)
                 values["policy/clip_high_fraction"] = ((ratio > 1 + self.clip_high) & (advantage > 0)).to(ratio.dtype)

@@ -34,8 +34,14 @@ class Redi(Algorithm):
     )
 
     def __post_init__(self) -> None:
+        if not self.positive_coef and not self.negative_coef:
+            raise ValueError("negative_coef and positive_coef are both 0, which teaches nothing: raise one of them")
         if self.negative_decay and not self.negative_coef:
             raise ValueError("negative_decay has no effect while negative_coef is 0: raise negative_coef, or drop negative_decay")
+
+    @property
+    def avoids_wrong(self) -> bool:
+        return self.negative_coef > 0
 
     def samples(self, group: Group) -> list[Sample]:
         return contrast_samples(group)

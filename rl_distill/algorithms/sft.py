@@ -25,6 +25,10 @@ class Sft(Algorithm):
         "token_mean", about="how token losses become the step's loss", source="arXiv:2505.24850, code"
     )
 
+    @property
+    def avoids_wrong(self) -> bool:
+        return False
+
     def samples(self, group: Group) -> list[Sample]:
         chosen = list(group.trajectories) if self.traces == "all" else correct(group)
         return [Sample(trajectory=trajectory) for trajectory in (chosen[:1] if self.traces == "first_correct" else chosen)]

@@ -60,10 +60,10 @@ class Learner(Protocol):
     def steps_done(self) -> int: ...
 
     def step(self, samples: Sequence[Sample]) -> StepReport:
-        """One optimizer step. Raises `RunError`, with the weights unchanged, if the loss or the gradient is not finite."""
+        """One optimizer step. Where its loss or gradient is not finite the weights stay as they are: `learner/skipped` is 1."""
         ...
 
-    def logprobs(self, trajectories: Sequence[Trajectory]) -> list[tuple[float, ...]]:
+    def logprobs(self, trajectories: Sequence[Trajectory], *, temperature: float = 1.0) -> list[tuple[float, ...]]:
         """Log-probs of sampled tokens under the current weights, aligned with `token_ids`."""
         ...
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from rl_distill.algorithms.base import Algorithm, Need
+from rl_distill.algorithms.base import Algorithm, LossOutput, Need
 from rl_distill.batch import Batch, PolicyOutput, Totals, collate
 from rl_distill.trajectory import Sample
 
@@ -48,12 +48,14 @@ def accumulate(
     counts: Totals,
     pad_id: int,
     max_tokens: int,
+    weight: float = 1.0,
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
 ) -> dict[str, float]:
     """Run forward and backward over this process's share of a step; gradients add up in the parameters. Returns its metrics.
 
     Args:
         sources, counts: of the whole step over all processes, on the device and in the dtype of the computation.
+        weight: multiplies the gradient, not the metrics.
     """
     if any(sample.lesson for sample in samples):
         raise ValueError(
@@ -67,21 +69,41 @@ def accumulate(
         batch = collate(part, pad_id=pad_id, sources=sources, dtype=counts.tokens.dtype, columns=columns).to(counts.tokens.device)
         policy = forward(batch)
         out = algorithm.loss(policy, batch, counts)
-        backward(out.loss)
-        shares = {"loss": out.loss.detach(), **out.metrics}
+        shares = {"loss": out.loss.detach(), **out.metrics, **credit_metrics(algorithm, part, policy, out, batch, counts)}
         if policy.entropy is not None:
             shares["policy/entropy"] = (policy.entropy * batch.loss_mask).sum() / counts.tokens.sum()
+        backward(weight * out.loss)
         for path, value in shares.items():
             sums[path] = sums.get(path, 0.0) + value
         padded += batch.token_ids.numel()
     real = sum(len(sample.trajectory.token_ids) for sample in samples)
-    return {path: float(value) for path, value in sums.items()} | {
+    return algorithm.summarize({path: float(value) for path, value in sums.items()}) | {
         "batch/tokens": float(counts.tokens.sum()),
         "batch/sequences": float(counts.sequences.sum()),
         "batch/units": float(counts.units.sum()),
         "learner/micro_batches": float(len(micro_batches)),
         "learner/padding_fraction": 1.0 - real / padded,
     }
+
+
+def credit_metrics(
+    algorithm: Algorithm, samples: Sequence[Sample], policy: PolicyOutput, out: LossOutput, batch: Batch, counts: Totals
+) -> dict[str, torch.Tensor]:
+    """What the loss really does to each token, whatever it says: credit = -d loss / d log-prob, > 0 where a token is imitated."""
+    credited = out.loss if out.credited is None else out.credited
+    (slope,) = torch.autograd.grad(credited, policy.logprobs, retain_graph=True)
+    credit = -slope.masked_fill(~batch.loss_mask, 0.0)  # [B, T]
+    metrics = {
+        "credit/weighted_fraction": (credit != 0).sum() / counts.tokens.sum(),
+        "credit/positive": credit.clamp(min=0).sum(),
+        "credit/negative": -credit.clamp(max=0).sum(),
+    }
+    if algorithm.avoids_wrong:
+        wrong = [sample.label < 0 or sample.trajectory.status == "wrong" for sample in samples]
+        negatives = torch.tensor(wrong, device=credit.device)
+        metrics["credit/negatives"] = negatives.sum()
+        metrics["credit/weightless_negatives"] = (negatives & (credit >= 0).all(dim=1)).sum()
+    return metrics
 
 
 def _width(samples: Sequence[Sample]) -> int:

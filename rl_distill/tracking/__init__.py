@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rl_distill.config import config, setting
 from rl_distill.tracking.console_tracker import ConsoleTracker
 from rl_distill.tracking.jsonl_tracker import JsonlTracker, read_metrics
-from rl_distill.tracking.tracker import Tracker, Trackers
+from rl_distill.tracking.tracker import Say, Tracker, Trackers
 from rl_distill.tracking.wandb_tracker import Wandb, WandbTracker
 
 __all__ = ["TRACKERS", "RunIdentity", "Tracker", "Trackers", "Tracking", "Wandb", "open_trackers", "read_metrics"]
@@ -40,34 +40,37 @@ class RunIdentity:
     resolved: Mapping[str, Any]
 
 
-def _console(tracking: Tracking, run: RunIdentity) -> Tracker | None:
+def _console(tracking: Tracking, run: RunIdentity, say: Say) -> Tracker | None:
     return None if tracking.console == "quiet" else ConsoleTracker(run.stages, tracking.console)
 
 
-def _wandb(tracking: Tracking, run: RunIdentity) -> Tracker | None:
+def _wandb(tracking: Tracking, run: RunIdentity, say: Say) -> Tracker | None:
     if tracking.wandb is None:
         return None
-    return WandbTracker(tracking.wandb, folder=run.folder, name=run.name, run_id=run.id, resolved=run.resolved)
+    return WandbTracker(tracking.wandb, folder=run.folder, name=run.name, run_id=run.id, resolved=run.resolved, say=say)
 
 
-TRACKERS: dict[str, Callable[[Tracking, RunIdentity], Tracker | None]] = {
+TRACKERS: dict[str, Callable[[Tracking, RunIdentity, Say], Tracker | None]] = {
     "wandb": _wandb,
     "console": _console,
 }
 
 
-def open_trackers(tracking: Tracking, run: RunIdentity) -> Trackers:
+def open_trackers(tracking: Tracking, run: RunIdentity, say: Say = print) -> Trackers:
     """The trackers of a run; `.record` is the one on disk, which a resumed run truncates to its checkpoint.
+
+    Args:
+        say: takes a line for the user, such as where to find the run, or that a tracker has failed.
 
     Raises:
         InputError: one of them cannot start; those already open are closed again.
     """
-    trackers = Trackers(JsonlTracker(run.folder / METRICS_FILE))
+    trackers = Trackers(JsonlTracker(run.folder / METRICS_FILE), say)
     try:
-        for opened in TRACKERS.values():
-            if tracker := opened(tracking, run):
-                trackers.add(tracker)
+        for name, opened in TRACKERS.items():
+            if tracker := opened(tracking, run, say):
+                trackers.add(name, tracker)
     except BaseException:
-        trackers.close()
+        trackers.close(failed=True)
         raise
     return trackers

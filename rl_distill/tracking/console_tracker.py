@@ -100,13 +100,16 @@ class ConsoleTracker:
         )
         self._on_display(lambda display: display.show(at, metrics))
 
+    def alert(self, stage: str, step: int, name: str, text: str) -> None:
+        self._on_display(lambda display: display.say(f"warning: {stage}, step {step}: {name}: {text}"))
+
     def artifact(self, path: Path, kind: str, name: str) -> None:
         self._on_display(lambda display: display.say(f"{kind}: {path}"))
 
     def table(self, step: int, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Nothing to do: tables are too wide for a terminal."""
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         self._on_display(lambda display: display.close())
         self._display = None
 

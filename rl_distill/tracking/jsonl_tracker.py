@@ -34,6 +34,9 @@ class JsonlTracker:
             raise ValueError(f"metric {sorted(clash)[0]!r} has the name of a column of its own; rename the metric")
         self._log.write({"stage": stage, "step": step} | {name: _as_json(value) for name, value in metrics.items()})
 
+    def alert(self, stage: str, step: int, name: str, text: str) -> None:
+        """Nothing to do: the step's line has the metric `alarm/NAME`, and the stage's result what was said."""
+
     def artifact(self, path: Path, kind: str, name: str) -> None:
         """Nothing to do: artifacts already lie in the run folder."""
 
@@ -52,7 +55,7 @@ class JsonlTracker:
         """Back to the `position()` of the checkpoint that a resumed run continues from (see `AppendLog.truncate`)."""
         self._log.truncate(offset)
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         self._log.close()
 
 

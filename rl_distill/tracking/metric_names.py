@@ -1,6 +1,7 @@
 """What each metric means: the one place where a metric path is explained.
 
 A part in angle brackets stands for any name: `reward/<part>` explains `reward/length`. An exact path goes before a pattern.
+A path below `beside/NAME/` is the metric of the objective NAME that stands beside the stage's own.
 """
 
 import re
@@ -29,8 +30,22 @@ METRICS: dict[str, Metric] = {
     "policy/clip_low_fraction": Metric("tokens clipped at the lower bound", "fraction"),
     "policy/clip_high_fraction": Metric("tokens clipped at the upper bound", "fraction"),
     "policy/kl_reference": Metric("divergence of the policy from the reference for each token (k3 estimator)", "nats"),
+    "policy/ess_fraction": Metric(
+        "effective sample size of the engine's tokens under the policy, (mean w)^2 / mean w^2; 1 on-policy", "fraction"
+    ),
     "policy/mismatch_kl": Metric("divergence of learner and engine on the sampled tokens; grows when weights are stale", "nats"),
+    "credit/weighted_fraction": Metric("tokens whose log-prob the loss depends on, KL aside", "fraction"),
+    "credit/positive": Metric("sum over tokens of -d loss / d log-prob where that is positive: how much is imitated"),
+    "credit/negative": Metric("the same where it is negative: how much is avoided"),
+    "credit/negatives": Metric("rejected or wrong attempts in the batch of an algorithm that avoids such", "count"),
+    "credit/weightless_negatives": Metric("those of them that the loss does not push down at any token", "count"),
     "gradient/norm": Metric("global L2 norm of the gradient before clipping"),
+    "gradient/share/<source>": Metric("norm of one source's gradient among the sum of all sources' norms", "fraction"),
+    "gradient/agreement": Metric("cosine between two sources' gradients (of more, the weighted mean over pairs)"),
+    "update/norm": Metric("L2 norm of the change of the weights in this step, as it happened"),
+    "update/relative": Metric("the same divided by the norm of the weights"),
+    "alarm/<name>": Metric("1 while the alarm's condition holds, from the step at which it fires"),
+    "learner/skipped": Metric("1 if the step's loss or gradient was not finite and the weights were left alone"),
     "learner/learning_rate": Metric("learning rate of this step"),
     "learner/micro_batches": Metric("micro-batches that the step was split into", "count"),
     "learner/padding_fraction": Metric("padding among all token positions that the learner computed", "fraction"),
@@ -57,7 +72,8 @@ METRICS: dict[str, Metric] = {
     "time/source": Metric("spent on getting the step's groups, by sampling or by reading", "seconds"),
     "time/generate": Metric("spent sampling", "seconds"),
     "time/score": Metric("spent on rewards", "seconds"),
-    "time/train": Metric("spent on reference log-probs, forward, backward and the optimizer", "seconds"),
+    "time/credit": Metric("spent on credit and on log-probs of the reference and of the policy before its update", "seconds"),
+    "time/train": Metric("spent on forward, backward and the optimizer", "seconds"),
     "time/publish": Metric("spent on bringing the new weights to the engines", "seconds"),
     "time/step": Metric("the whole step", "seconds"),
     "evaluation/accuracy": Metric("mean accuracy over problems and samples of the held-out problems", "fraction"),
@@ -80,6 +96,7 @@ def explain(path: str) -> Metric | None:
         >>> explain("reward/length/mean") is None
         True
     """
+    path = re.sub("^beside/[^/]+/", "", path)
     if path in METRICS:
         return METRICS[path]
     return next((metric for pattern, metric in METRICS.items() if re.fullmatch(_as_regex(pattern), path)), None)

@@ -8,24 +8,24 @@ from typing import Any
 
 import torch
 
-from rl_distill.algorithms.base import Need
 from rl_distill.errors import InputError
 from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
 from rl_distill.learning.local_learner import LocalLearner
+from rl_distill.learning.loss_term import MAIN, LossTerm
 from rl_distill.learning.scorer import Scorer
 from rl_distill.models.digest import weight_digest
 from rl_distill.models.loading import load_model, max_context
 from rl_distill.models.weights import WeightUpdate
-from rl_distill.recipe import BASE, Recipe
+from rl_distill.recipe import BASE, REFERENCE_NEEDS, Recipe
 from rl_distill.rewards import WeightedRewards
 from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, load_checked
 from rl_distill.rollout.hf_engine import HfEngine
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
-from rl_distill.training.loop import Parts
+from rl_distill.training.loop import Feed, Parts
 from rl_distill.training.rollout_source import RolloutSource, prompts_for
 from rl_distill.training.sources import Source
-from rl_distill.training.stages import Training
+from rl_distill.training.stages import Beside, Objective, Training
 from rl_distill.training.student import SeededModel, prompter
 from rl_distill.training.tokenized import REMEMBERED_GROUPS, Tokenized
 from rl_distill.trajectory import Group, Trajectory
@@ -53,24 +53,26 @@ class Workshop:
 
     def parts(self, name: str, training: Training, start: str | None) -> Parts:
         """Everything the loop needs for one stage."""
-        recipe, algorithm = self.recipe, training.algorithm
         self._student = model = self.model(start)
-        seed = recipe.student.model.seed if name == BASE and isinstance(recipe.student.model, SeededModel) else recipe.seed
-        source = self._source(name, training, seed)
-        steps = self._steps(name, training, source)
+        sources = [self._source(name, objective) for objective in training.objectives]
+        terms = [_term(objective) for objective in training.objectives]
+        steps = self._steps(training, sources[0])
         learner = LocalLearner(
             model,
             self.tokenizer,
-            algorithm,
+            training.algorithm,
             training.learner,
             temperature=training.temperature,
+            beside=terms[1:],
             total_steps=None if steps is None else steps * training.mini_batches,
         )
+        scorers = self._scorers(training, start, learner.device)
         return Parts(
-            algorithm=algorithm,
-            source=source,
+            feeds=tuple(
+                Feed(term=term, source=source, scorer=scorer)
+                for term, source, scorer in zip(terms, sources, scorers, strict=True)
+            ),
             learner=learner,
-            scorer=self._scorer(training, start, learner.device),
             mini_batches=training.mini_batches,
             steps=steps,
             max_generated_tokens=training.max_generated_tokens,
@@ -85,9 +87,10 @@ class Workshop:
         if self.recipe.reference is not None:
             max_context(self.recipe.reference, field="reference")
         for name, training in trainings.items():
-            problems = self._input(name, training)
-            if isinstance(problems, Tokenized) and len(problems) <= REMEMBERED_GROUPS:
-                self._check_useful(training, problems)
+            for objective in training.objectives:
+                problems = self._input(name, objective)
+                if isinstance(problems, Tokenized) and len(problems) <= REMEMBERED_GROUPS:
+                    self._check_useful(objective, problems)
         if self.recipe.evaluation is not None and self._evaluator is None:
             with _named("evaluation"):
                 self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
@@ -115,40 +118,40 @@ class Workshop:
             self._engine = HfEngine(self._student, self.tokenizer, self.recipe.engine, name=self.recipe.name)
         return self._engine
 
-    def _input(self, name: str, training: Training) -> "Tokenized | Sequence[Prompt]":
-        """The problems of a stage, made for the student; read once."""
-        if name not in self._inputs:
-            field = f"stages.{name}.source" if name != BASE else "student.model.pretraining.source"
-            settings = training.source
+    def _input(self, stage: str, objective: Objective) -> "Tokenized | Sequence[Prompt]":
+        """The problems of an objective, made for the student; read once."""
+        field = _field(stage, objective)
+        if field not in self._inputs:
+            settings = objective.source
             with _named(f"{field}.problems"):
                 groups = settings.problems.groups()
             if isinstance(settings, DatasetSourceConfig):
-                self._inputs[name] = Tokenized(groups, self.prompter, field=field)
+                self._inputs[field] = Tokenized(groups, self.prompter, field=field)
             else:
                 with _named(f"{field}.rewards"):
                     WeightedRewards(settings.rewards)
-                self._inputs[name] = prompts_for(settings, groups, self.prompter, field)
-        return self._inputs[name]
+                self._inputs[field] = prompts_for(settings, groups, self.prompter, field)
+        return self._inputs[field]
 
-    def _check_useful(self, training: Training, problems: Tokenized) -> None:
+    def _check_useful(self, objective: Objective, problems: Tokenized) -> None:
         """Read a data set that fits in memory: an attempt that is too long, or nothing to learn from, shows now."""
-        assert isinstance(training.source, DatasetSourceConfig), "only a data set is tokenised"
-        if DatasetSource(training.source, problems, self._learnt(training), self.prompter.max_context).count() == 0:
+        assert isinstance(objective.source, DatasetSourceConfig), "only a data set is tokenised"
+        if DatasetSource(objective.source, problems, _learnt(objective), self.prompter.max_context, 0).count() == 0:
             raise nothing_to_learn(problems.field, len(problems))
 
-    def _learnt(self, training: Training) -> Callable[[Group], list[Trajectory]]:
-        """The attempts of a group that a stage's algorithm learns from."""
-        return lambda group: [sample.trajectory for sample in training.algorithm.samples(group)]
-
-    def _source(self, name: str, training: Training, seed: int) -> Source:
-        settings, problems, learnt = training.source, self._input(name, training), self._learnt(training)
+    def _source(self, stage: str, objective: Objective) -> Source:
+        model = self.recipe.student.model
+        seed = model.seed if stage == BASE and isinstance(model, SeededModel) else self.recipe.seed
+        settings, problems, learnt = objective.source, self._input(stage, objective), _learnt(objective)
         if isinstance(settings, DatasetSourceConfig):
             assert isinstance(problems, Tokenized), "a data set is tokenised"
-            return DatasetSource(settings, problems, learnt, self.prompter.max_context, seed, name)
+            return DatasetSource(settings, problems, learnt, self.prompter.max_context, seed)
         assert not isinstance(problems, Tokenized), "rollouts start from prompts"
-        return RolloutSource(settings, problems, self._shared_engine(), learnt, training.algorithm.max_refills, seed, name)
+        place = f"{stage}.{objective.name}" if isinstance(objective, Beside) else stage
+        refills = objective.algorithm.max_refills
+        return RolloutSource(settings, problems, self._shared_engine(), learnt, refills, seed, place)
 
-    def _steps(self, name: str, training: Training, source: Source) -> int | None:
+    def _steps(self, training: Training, source: Source) -> int | None:
         if training.epochs is None:
             return training.steps
         assert isinstance(source, DatasetSource), "epochs are for data sets"
@@ -157,18 +160,42 @@ class Workshop:
             raise nothing_to_learn(source.groups.field, len(source.groups))
         return math.ceil(count * training.epochs / source.settings.groups_per_step)
 
-    def _scorer(self, training: Training, start: str | None, device: torch.device) -> Scorer | None:
-        if not training.algorithm.needs & {Need.REFERENCE_LOGPROBS, Need.REFERENCE_CREDIT}:
-            return None
-        learner = training.learner
-        return Scorer(
-            (load_model(self.recipe.reference, field="reference") if self.recipe.reference else self.model(start)).to(device),
-            pad_id=self.tokenizer.pad_token_id,
-            temperature=training.temperature,
-            max_tokens=learner.micro_batch_tokens,
-            chunk_tokens=learner.logprob_chunk_tokens,
-            precision=learner.precision,
-        )
+    def _scorers(self, training: Training, start: str | None, device: torch.device) -> list[Scorer | None]:
+        """The reference for each objective that compares with one: the same model, at the objective's temperature."""
+        wanted = [bool(objective.algorithm.needs & REFERENCE_NEEDS) for objective in training.objectives]
+        if not any(wanted):
+            return [None] * len(wanted)
+        reference, learner = self.recipe.reference, training.learner
+        model = (load_model(reference, field="reference") if reference else self.model(start)).to(device)
+        return [
+            Scorer(
+                model,
+                pad_id=self.tokenizer.pad_token_id,
+                temperature=objective.temperature,
+                max_tokens=learner.micro_batch_tokens,
+                chunk_tokens=learner.logprob_chunk_tokens,
+                precision=learner.precision,
+            )
+            if needed
+            else None
+            for objective, needed in zip(training.objectives, wanted, strict=True)
+        ]
+
+
+def _learnt(objective: Objective) -> Callable[[Group], list[Trajectory]]:
+    """The attempts of a group that an objective's algorithm learns from."""
+    return lambda group: [sample.trajectory for sample in objective.algorithm.samples(group)]
+
+
+def _term(objective: Objective) -> LossTerm:
+    name, weight = (objective.name, objective.weight) if isinstance(objective, Beside) else (MAIN, 1.0)
+    return LossTerm(source=name, algorithm=objective.algorithm, weight=weight, temperature=objective.temperature)
+
+
+def _field(stage: str, objective: Objective) -> str:
+    """Where an objective's source stands in the recipe."""
+    field = f"stages.{stage}" if stage != BASE else "student.model.pretraining"
+    return f"{field}.beside.{objective.name}.source" if isinstance(objective, Beside) else f"{field}.source"
 
 
 @contextmanager

@@ -7,10 +7,13 @@ from rl_distill.seeding import addressed_seed
 
 
 class Cursor:
-    """An endless walk over `count` items, each epoch in an order of its own, which is a function of the address alone."""
+    """An endless walk over `count` items, each epoch in an order of its own, which is a function of the seed alone.
 
-    def __init__(self, count: int, *address: int | str, shuffle: bool) -> None:
-        self.count, self.address, self.shuffle = count, address, shuffle
+    The stage is no part of it: a control takes the data in the order of what it controls, and differs in one switch only.
+    """
+
+    def __init__(self, count: int, seed: int, *, shuffle: bool) -> None:
+        self.count, self.seed, self.shuffle = count, seed, shuffle
         self.taken = 0
         self._order: tuple[int, Sequence[int]] = (-1, ())
 
@@ -25,7 +28,7 @@ class Cursor:
             order: Sequence[int] = range(self.count)
             if self.shuffle:
                 order = list(order)
-                Random(addressed_seed(*self.address, "order", epoch)).shuffle(order)
+                Random(addressed_seed(self.seed, "order", epoch)).shuffle(order)
             self._order = (epoch, order)
         self.taken += 1
         return self._order[1][place]

@@ -31,6 +31,7 @@ class DatasetSource:
     Args:
         learnt: the attempts of a group that the algorithm learns from; groups without any are passed over and counted.
         max_context: the longest sequence of the student.
+        seed: of the order.
     """
 
     live = False
@@ -42,10 +43,10 @@ class DatasetSource:
         groups: Tokenized,
         learnt: Callable[[Group], Sequence[Trajectory]],
         max_context: int,
-        *address: int | str,
+        seed: int,
     ) -> None:
         self.settings, self.groups, self.learnt, self.max_context = settings, groups, learnt, max_context
-        self.cursor = Cursor(len(groups), *address, shuffle=settings.shuffle)
+        self.cursor = Cursor(len(groups), seed, shuffle=settings.shuffle)
         self.left_out = 0
 
     def count(self) -> int:

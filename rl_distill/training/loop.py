@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rl_distill.algorithms.base import Algorithm, Need
+from rl_distill.algorithms.base import Need
 from rl_distill.learning.learner import Learner
+from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import Scorer
 from rl_distill.training.sources import Source
-from rl_distill.trajectory import Group, Sample
+from rl_distill.trajectory import Group, Sample, Trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,19 +32,40 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """A term of the loss with the source that its samples come from, and the reference's columns if it needs them."""
+
+    term: LossTerm
+    source: Source
+    scorer: Scorer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What a stage runs on.
 
-    steps, max_generated_tokens: whichever is given ends the stage.
+    feeds                        the stage's own objective first, then those beside it
+    steps, max_generated_tokens  whichever is given ends the stage
     """
 
-    algorithm: Algorithm
-    source: Source
+    feeds: tuple[Feed, ...]
     learner: Learner
-    scorer: Scorer | None
     mini_batches: int
     steps: int | None
     max_generated_tokens: int | None
+
+    @property
+    def live(self) -> bool:
+        """Does any source sample from the student?"""
+        return any(feed.source.live for feed in self.feeds)
+
+    def refresh(self, version: int) -> None:
+        """Bring the learner's weights to the sources that sample with them."""
+        if self.live:
+            update = self.learner.publish(version)
+            for feed in self.feeds:
+                if feed.source.live:
+                    feed.source.refresh(update)
 
     def finished(self, progress: Progress) -> bool:
         if self.steps is not None:
@@ -51,66 +73,76 @@ class Parts:
         return progress.generated_tokens >= (self.max_generated_tokens or 0)
 
 
-AfterStep = Callable[[Progress, Sequence[Group], Mapping[str, float]], None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one round of the loop did: the groups of each source by its name, and the metrics."""
+
+    groups: Mapping[str, Sequence[Group]]
+    metrics: Mapping[str, float]
+
+
+AfterStep = Callable[[Progress, Step], None]
 
 
 def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
-    """Run a stage to its end. `after_step` gets the progress including the step, its groups and metrics; it may raise."""
-    if parts.source.live:
-        parts.source.refresh(parts.learner.publish(progress.step))
+    """Run a stage to its end. `after_step` gets the progress including the step, and the step; it may raise."""
+    parts.refresh(progress.step)
     while not parts.finished(progress):
         started = time.perf_counter()
-        groups = parts.source.next(progress.step)
+        groups = {feed.term.source: feed.source.next(progress.step) for feed in parts.feeds}
         sampled = time.perf_counter()
-        samples, uninformative = credited(parts, groups)
-        reports = [parts.learner.step(part).metrics for part in mini_batches(samples, parts.mini_batches)]
+        credit = {feed.term.source: credited(feed, groups[feed.term.source], parts) for feed in parts.feeds}
+        annotated = time.perf_counter()
+        samples = [sample for share, _ in credit.values() for sample in share]
+        rounds = _mini_batches_of_all([share for share, _ in credit.values()], parts.mini_batches)
+        reports = [parts.learner.step(part).metrics for part in rounds]
         trained = time.perf_counter()
-        if parts.source.live:
-            parts.source.refresh(parts.learner.publish(progress.step + 1))
+        parts.refresh(progress.step + 1)
         ended = time.perf_counter()
-        metrics = {
-            **_means(reports),
-            **parts.source.report(),
-            "group/uninformative": float(uninformative),
+        metrics = _means(reports)
+        for feed in parts.feeds:
+            facts = {**feed.source.report(), "group/uninformative": float(credit[feed.term.source][1])}
+            metrics |= {feed.term.path(name): value for name, value in facts.items()}
+        metrics |= {
             "time/source": sampled - started,
-            "time/train": trained - sampled,
+            "time/credit": annotated - sampled,
+            "time/train": trained - annotated,
             "time/publish": ended - trained,
             "time/step": ended - started,
         }
         progress = replace(
             progress,
             step=progress.step + 1,
-            generated_tokens=progress.generated_tokens + parts.source.generated_tokens,
+            generated_tokens=progress.generated_tokens + sum(feed.source.generated_tokens for feed in parts.feeds),
             trained_tokens=progress.trained_tokens + sum(sample.trajectory.num_sampled for sample in samples),
             seconds=progress.seconds + ended - started,
         )
-        after_step(progress, groups, metrics)
+        after_step(progress, Step(groups=groups, metrics=metrics))
     return progress
 
 
-def credited(parts: Parts, groups: Sequence[Group]) -> tuple[list[Sample], int]:
-    """The step's samples with the columns that the algorithm needs, and how many groups gave none.
+def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sample], int]:
+    """The step's samples of one source with the columns that its algorithm needs, and how many groups gave none.
 
     Units get the group's place, so that no two groups share one.
     """
-    needs = parts.algorithm.needs
-    if Need.REFERENCE_CREDIT in needs and parts.scorer:
-        groups = parts.scorer.annotate_groups(groups)
-    by_group = [parts.algorithm.samples(group) for group in groups]
+    algorithm, source = feed.term.algorithm, feed.term.source
+    if Need.REFERENCE_CREDIT in algorithm.needs and feed.scorer:
+        groups = feed.scorer.annotate_groups(groups)
+    by_group = [algorithm.samples(group) for group in groups]
     samples = [
-        replace(sample, unit=f"{place}/{sample.unit}") if sample.unit else sample
+        replace(sample, source=source, unit=f"{source}/{place}/{sample.unit}" if sample.unit else "")
         for place, members in enumerate(by_group)
         for sample in members
     ]
-    if Need.REFERENCE_LOGPROBS in needs and parts.scorer and samples:
-        samples = _with_trajectories(samples, parts.scorer.annotate([sample.trajectory for sample in samples]))
-    if Need.PROXIMAL_LOGPROBS in needs and parts.mini_batches > 1 and samples:
-        columns = parts.learner.logprobs([sample.trajectory for sample in samples])
-        trajectories = [
-            replace(sample.trajectory, proximal_logprobs=column) for sample, column in zip(samples, columns, strict=True)
-        ]
-        samples = _with_trajectories(samples, trajectories)
-    return parts.algorithm.finish(samples), by_group.count([])
+    if Need.REFERENCE_LOGPROBS in algorithm.needs and feed.scorer and samples:
+        samples = _with_trajectories(samples, feed.scorer.annotate([sample.trajectory for sample in samples]))
+    if Need.PROXIMAL_LOGPROBS in algorithm.needs and parts.mini_batches > 1 and samples:
+        trajectories = [sample.trajectory for sample in samples]
+        columns = parts.learner.logprobs(trajectories, temperature=feed.term.temperature)
+        proximal = [replace(one, proximal_logprobs=column) for one, column in zip(trajectories, columns, strict=True)]
+        samples = _with_trajectories(samples, proximal)
+    return algorithm.finish(samples), by_group.count([])
 
 
 def mini_batches(samples: Sequence[Sample], count: int) -> list[list[Sample]]:
@@ -124,12 +156,25 @@ def mini_batches(samples: Sequence[Sample], count: int) -> list[list[Sample]]:
     return [[sample for unit in rows[low:high] for sample in unit] for low, high in zip(bounds, bounds[1:], strict=False)]
 
 
-def _with_trajectories(samples: Sequence[Sample], trajectories: Sequence[Any]) -> list[Sample]:
+def _mini_batches_of_all(shares: Sequence[Sequence[Sample]], count: int) -> list[list[Sample]]:
+    """The n-th part of every source together."""
+    cut = [mini_batches(share, count) for share in shares]
+    return [
+        [sample for parts in cut for sample in (parts[place] if place < len(parts) else [])]
+        for place in range(max(map(len, cut), default=0))
+    ]
+
+
+def _with_trajectories(samples: Sequence[Sample], trajectories: Sequence[Trajectory]) -> list[Sample]:
     return [replace(sample, trajectory=trajectory) for sample, trajectory in zip(samples, trajectories, strict=True)]
 
 
 def _means(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the optimizer steps of a round; a round that taught nothing has none and says so."""
+    """Mean of each metric over the optimizer steps of a round that have it; a round that taught nothing has none and says so."""
     if not reports:
         return {"batch/sequences": 0.0}
-    return {name: sum(report[name] for report in reports) / len(reports) for name in reports[0]}
+    found: dict[str, list[float]] = {}
+    for report in reports:
+        for name, value in report.items():
+            found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}

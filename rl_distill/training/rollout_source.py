@@ -35,7 +35,7 @@ class RolloutSource:
 
     Args:
         learnt: the attempts of a group that the algorithm learns from; with `max_refills`, groups without any are replaced.
-        address: (run seed, stage); with step, problem and sample index it is the address of every seed.
+        seed, place: of the run, and the stage's name; with step, problem and sample index the address of every sample's seed.
     """
 
     live = True
@@ -47,12 +47,13 @@ class RolloutSource:
         engine: Engine,
         learnt: Callable[[Group], Sequence[Trajectory]],
         max_refills: int,
-        *address: int | str,
+        seed: int,
+        place: str,
     ) -> None:
         self.settings, self.prompts, self.engine = settings, prompts, engine
         self.rewards = WeightedRewards(settings.rewards)
-        self.learnt, self.max_refills, self.address = learnt, max_refills, address
-        self.cursor = Cursor(len(prompts), *address, shuffle=settings.shuffle)
+        self.learnt, self.max_refills, self.address = learnt, max_refills, (seed, place)
+        self.cursor = Cursor(len(prompts), seed, shuffle=settings.shuffle)
         self.generated_tokens = 0
         self._metrics: dict[str, float] = {}
 

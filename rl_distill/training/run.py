@@ -162,7 +162,8 @@ class _Run:
         with sealed(self.folder.path / "final") as working:
             shutil.copytree(self.folder.stage(last) / "student", working, dirs_exist_ok=True)
         rows = routes(self.recipe, self.results)
-        summary = {"name": self.recipe.name, "seed": self.recipe.seed, "routes": rows}
+        alarms = [{"stage": name, **alarm} for name, result in self.results.items() for alarm in result["alarms"]]
+        summary = {"name": self.recipe.name, "seed": self.recipe.seed, "routes": rows, "alarms": alarms}
         self.folder.write("summary.json", json.dumps(summary, indent=2))
         steps = sum(result["step"] for result in self.results.values())
         self.records.trackers.table(steps, "routes", list(rows[0]), [list(row.values()) for row in rows])
@@ -207,4 +208,6 @@ def _line(name: str, result: Mapping[str, Any]) -> str:
             parts.append(f"{evaluation['unverifiable']} answers unverifiable")
         if evaluation["truncated_fraction"] >= 0.05:
             parts.append(f"{evaluation['truncated_fraction']:.0%} truncated")
+    if alarms := result["alarms"]:
+        parts.append("alarms: " + ", ".join(f"{alarm['alarm']} at step {alarm['step']}" for alarm in alarms))
     return f"{name}: {', '.join(parts) or 'ready'}"

@@ -22,7 +22,7 @@ from rl_distill.learning.checkpoint import clear_leftovers
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.training.fingerprint import changed
 
-NOT_COMPARED = ("run_dir", "tracking")  # keys that may change when a run is continued: no number depends on them
+NOT_COMPARED = ("run_dir", "tracking", "alarms")  # keys that may change when a run is continued: no number depends on them
 RECORDS = {"metrics": "metrics.jsonl", "ledger": "ledger.jsonl", "trajectories": "trajectories/rollouts.jsonl"}
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rl_distill.errors import RunError
 from rl_distill.evaluation.evaluator import EvaluationResult, result_to_dict
 from rl_distill.learning.checkpoint import Checkpoints, read_state, sealed
+from rl_distill.learning.loss_term import MAIN
 from rl_distill.recipe import BASE
 from rl_distill.records import group_to_dict
 from rl_distill.tracking import Trackers
 from rl_distill.tracking.append_log import AppendLog
+from rl_distill.training.alarms import AlarmBoard
 from rl_distill.training.build import Workshop
 from rl_distill.training.interruption import Interrupted, StopRequest
-from rl_distill.training.loop import Parts, Progress, train
+from rl_distill.training.loop import Parts, Progress, Step, train
 from rl_distill.training.run_folder import RunFolder
 from rl_distill.trajectory import Group
 
 RESULT = "result.json"
+TABLE_COLUMNS = ("problem", "prompt", "response", "verdict", "reward", "tokens", "finish_reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ class StageRun:
         settings = workshop.recipe.checkpoints
         self.every_steps = settings.every_steps
         self.checkpoints = Checkpoints(folder.checkpoints(name), keep_last=settings.keep_last, keep_best=settings.keep_best)
+        self.board = AlarmBoard(workshop.recipe.alarms)
+        self.alarms: list[dict[str, Any]] = []  # those that have fired
         self._boundary: dict[str, Any] = {}  # the state at the end of the last whole step
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
@@ -87,7 +93,7 @@ class StageRun:
         with sealed(self.folder.stage(self.name)) as working:
             self.parts.learner.export(working / "student")
             evaluation, graded = self.workshop.evaluate(self.parts.learner.publish(progress.step))
-            return write_result(working, self.name, progress, evaluation, graded)
+            return write_result(working, self.name, progress, evaluation, graded, self.alarms)
 
     def _resume(self, say: Callable[[str], None]) -> Progress:
         """The state of the newest intact checkpoint, or the beginning. Records are cut back to match."""
@@ -101,7 +107,10 @@ class StageRun:
             return Progress()
         state = read_state(newest)
         self.parts.learner.load(newest)
-        self.parts.source.load_state(state["source"])
+        for feed in self.parts.feeds:
+            feed.source.load_state(state["sources"][feed.term.source])
+        self.board.load_state(state["board"])
+        self.alarms = state["alarms"]
         progress = Progress(**state["progress"])
         if not self.parts.finished(progress):
             self._cut_back(state["positions"])
@@ -118,54 +127,67 @@ class StageRun:
             self.folder.forget(later)
         self.records.truncate(positions)
 
-    def _after_step(self, progress: Progress, groups: Sequence[Group], metrics: Mapping[str, float]) -> None:
-        step = progress.step - 1
-        score = None
+    def _after_step(self, progress: Progress, done: Step) -> None:
+        step, metrics, score = progress.step - 1, dict(done.metrics), None
         evaluation = self.workshop.recipe.evaluation
         if evaluation and evaluation.every_steps and progress.step % evaluation.every_steps == 0:
             result, _ = self.workshop.evaluate(self.parts.learner.publish(progress.step))
             assert result is not None
-            metrics = {**metrics, **result.metrics()}
+            metrics |= result.metrics()
             score = result.accuracy.mean
-        totals = {
+        alerts = self.board.look(metrics)
+        metrics |= self.board.ringing() | {
             "run/step": float(self.first_step + step),
             "run/generated_tokens": float(progress.generated_tokens),
             "run/trained_tokens": float(progress.trained_tokens),
         }
-        self._write_records(step, groups)
-        self.records.trackers.log(self.name, step, {**metrics, **totals})
+        self._write_records(step, done.groups)
+        self.records.trackers.log(self.name, step, metrics)
+        for alert in alerts:
+            self.alarms.append({"alarm": alert.alarm, "step": step, "text": alert.text})
+            self.records.trackers.alert(self.name, step, alert.alarm, alert.text)
         self._boundary = self._state(progress)
+        stopping = next((alert for alert in alerts if alert.action == "stop"), None)
         due = progress.step % self.every_steps == 0 or score is not None
-        if due or self.stop.signal_name:
+        if due or stopping or self.stop.signal_name:
             self._save(score)
+        if stopping:
+            name = stopping.alarm.partition(":")[0]
+            raise RunError(
+                f"alarm {stopping.alarm} stopped stage {self.name!r} after step {progress.step}: {stopping.text}; to go on "
+                f"regardless, add alarms.{name}.action=warn"
+            )
         if self.stop.signal_name and not self.parts.finished(progress):
             raise Interrupted(
                 f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved"
             )
 
-    def _write_records(self, step: int, groups: Sequence[Group]) -> None:
-        for group in groups:
-            self.records.ledger.write(
-                {
-                    "stage": self.name,
-                    "step": step,
-                    "problem": group.problem.id,
-                    "attempts": [
-                        {"model": t.model, "seed": t.seed, "status": t.status, "reward": t.reward, "tokens": len(t.token_ids)}
-                        for t in group.trajectories
-                    ],
-                }
-            )
+    def _write_records(self, step: int, groups: Mapping[str, Sequence[Group]]) -> None:
+        for source, members in groups.items():
+            for group in members:
+                self.records.ledger.write({**self._place(step, source), **_ledger_entry(group)})
         every = self.workshop.recipe.tracking.trajectories_every
-        if self.parts.source.live and every and step % every == 0:
-            for group in groups:
-                self.records.trajectories.write({"stage": self.name, "step": step, **group_to_dict(group)})
+        if not every or step % every:
+            return
+        for feed in self.parts.feeds:
+            if feed.source.live:
+                for group in groups[feed.term.source]:
+                    self.records.trajectories.write({**self._place(step, feed.term.source), **group_to_dict(group)})
+                rows = [row for group in groups[feed.term.source] for row in _table_rows(group)]
+                name = feed.term.path(f"rollouts/{self.name}")
+                self.records.trackers.table(self.first_step + step, name, TABLE_COLUMNS, rows)
+
+    def _place(self, step: int, source: str) -> dict[str, Any]:
+        """What a record begins with: where in the run it belongs."""
+        return {"stage": self.name, "step": step, **({"beside": source} if source != MAIN else {})}
 
     def _state(self, progress: Progress) -> dict[str, Any]:
         """Everything beside the learner's own files that the step boundary after `progress` consists of."""
         return {
             "progress": progress.state(),
-            "source": self.parts.source.state(),
+            "sources": {feed.term.source: feed.source.state() for feed in self.parts.feeds},
+            "board": self.board.state(),
+            "alarms": list(self.alarms),
             "positions": self.records.positions(),
             "optimizer_steps": self.parts.learner.steps_done,
         }
@@ -184,10 +206,20 @@ class StageRun:
 
 
 def write_result(
-    folder: Path, name: str, progress: Progress, evaluation: EvaluationResult | None, graded: Sequence[Group]
+    folder: Path,
+    name: str,
+    progress: Progress,
+    evaluation: EvaluationResult | None,
+    graded: Sequence[Group],
+    alarms: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """`result.json` and, if the student was evaluated, `evaluation.jsonl` with every answer and its verdict."""
-    result = {"stage": name, **progress.state(), "evaluation": result_to_dict(evaluation) if evaluation else None}
+    result = {
+        "stage": name,
+        **progress.state(),
+        "evaluation": result_to_dict(evaluation) if evaluation else None,
+        "alarms": list(alarms),
+    }
     (folder / RESULT).write_text(json.dumps(result, indent=1))
     if graded:
         with (folder / "evaluation.jsonl").open("w") as file:
@@ -204,3 +236,20 @@ def write_result(
                     }
                     file.write(json.dumps(line) + "\n")
     return result
+
+
+def _ledger_entry(group: Group) -> dict[str, Any]:
+    return {
+        "problem": group.problem.id,
+        "attempts": [
+            {"model": t.model, "seed": t.seed, "status": t.status, "reward": t.reward, "tokens": len(t.token_ids)}
+            for t in group.trajectories
+        ],
+    }
+
+
+def _table_rows(group: Group) -> list[tuple[Any, ...]]:
+    return [
+        (t.problem_id, group.problem.prompt, t.response, t.status, t.reward, t.num_sampled, t.finish_reason)
+        for t in group.trajectories
+    ]

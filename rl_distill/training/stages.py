@@ -1,4 +1,4 @@
-"""A stage: one algorithm on one source with one learner, and what must fit together."""
+"""A stage: what is learnt from where, with which learner, and what must fit together."""
 
 from rl_distill.algorithms import AnyAlgorithm
 from rl_distill.algorithms.base import Need
@@ -9,44 +9,20 @@ from rl_distill.training.sources import AnySource
 
 
 @config
-class Training:
-    """What a student is taught, and for how long: exactly one of `steps`, `epochs` and `max_generated_tokens`."""
+class Objective:
+    """An algorithm on a source."""
 
     algorithm: AnyAlgorithm = setting(about="how it learns")
     source: AnySource = setting(about="what it learns from")
-    learner: LearnerConfig = setting(LearnerConfig(), about="how weights change")
-    steps: int | None = setting(None, about="rounds of source, loss and update", ge=1)
-    epochs: float | None = setting(None, about="passes over a data set's useful groups", gt=0)
-    max_generated_tokens: int | None = setting(
-        None, about="ends with the step that reaches this many sampled tokens", unit="tokens", ge=1
-    )
-    mini_batches: int = setting(
-        1, about="optimizer steps each round's samples are cut into; above 1 the later ones are off-policy", ge=1
-    )
 
     def __post_init__(self) -> None:
-        given = [name for name in ("steps", "epochs", "max_generated_tokens") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"its length is given by {', '.join(given) or 'nothing'}; give exactly one of steps, epochs, max_generated_tokens"
-            )
-        online = isinstance(self.source, RolloutSourceConfig)
-        if given == ["epochs"] and online:
-            raise ValueError("epochs counts passes over a data set, and rollouts have none; give steps or max_generated_tokens")
-        if given == ["max_generated_tokens"]:
-            self._check_token_budget(online)
         if Need.BEHAVIOR_LOGPROBS in self.algorithm.needs:
             self._check_rollouts()
 
-    def _check_token_budget(self, online: bool) -> None:
-        if not online:
-            raise ValueError("max_generated_tokens never ends a data set stage; give steps or epochs")
-        if self.learner.schedule != "constant":
-            raise ValueError(
-                f"learner.schedule {self.learner.schedule!r} needs a known number of steps; use constant, or give steps"
-            )
-        if self.learner.warmup_fraction and self.learner.warmup_steps is None:
-            raise ValueError("learner.warmup_fraction needs a known number of steps; give learner.warmup_steps")
+    @property
+    def temperature(self) -> float:
+        """At which log-probs are taken: the sampler's, and 1 for text."""
+        return self.source.sampling.temperature if isinstance(self.source, RolloutSourceConfig) else 1.0
 
     def _check_rollouts(self) -> None:
         if not isinstance(self.source, RolloutSourceConfig):
@@ -61,10 +37,60 @@ class Training:
             least = self.algorithm.min_group_size
             raise ValueError(f"source.group_size {self.source.group_size} has no baseline; sample {least} or more attempts")
 
+
+@config
+class Beside(Objective):
+    """An objective of the same steps as the stage's own, normalised on its own totals."""
+
+    name: str = setting(about="names its metrics and its lines in the ledger", pattern=r"^[a-z][a-z0-9_]*$")
+    weight: float = setting(1.0, about="multiplies its loss; the stage's own algorithm has weight 1", gt=0)
+
+
+@config
+class Training(Objective):
+    """What a student is taught, and for how long: exactly one of `steps`, `epochs` and `max_generated_tokens`."""
+
+    beside: tuple[Beside, ...] = setting((), about="further objectives whose loss is added in every step")
+    learner: LearnerConfig = setting(LearnerConfig(), about="how weights change")
+    steps: int | None = setting(None, about="rounds of source, loss and update", ge=1)
+    epochs: float | None = setting(None, about="passes over a data set's useful groups", gt=0)
+    max_generated_tokens: int | None = setting(
+        None, about="ends with the step that reaches this many sampled tokens", unit="tokens", ge=1
+    )
+    mini_batches: int = setting(
+        1, about="optimizer steps each round's samples are cut into; above 1 the later ones are off-policy", ge=1
+    )
+
+    def __post_init__(self) -> None:
+        Objective.__post_init__(self)
+        given = [name for name in ("steps", "epochs", "max_generated_tokens") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"its length is given by {', '.join(given) or 'nothing'}; give exactly one of steps, epochs, max_generated_tokens"
+            )
+        online = isinstance(self.source, RolloutSourceConfig)
+        if given == ["epochs"] and online:
+            raise ValueError("epochs counts passes over a data set, and rollouts have none; give steps or max_generated_tokens")
+        if given == ["max_generated_tokens"]:
+            self._check_token_budget(online)
+        names = ["main", *(objective.name for objective in self.beside)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"beside: two objectives of the stage are named {twice!r} (main is its own): rename one")
+
     @property
-    def temperature(self) -> float:
-        """At which log-probs are taken: the sampler's, and 1 for text."""
-        return self.source.sampling.temperature if isinstance(self.source, RolloutSourceConfig) else 1.0
+    def objectives(self) -> tuple[Objective, ...]:
+        """Its own and those beside it."""
+        return (self, *self.beside)
+
+    def _check_token_budget(self, online: bool) -> None:
+        if not online:
+            raise ValueError("max_generated_tokens never ends a data set stage; give steps or epochs")
+        if self.learner.schedule != "constant":
+            raise ValueError(
+                f"learner.schedule {self.learner.schedule!r} needs a known number of steps; use constant, or give steps"
+            )
+        if self.learner.warmup_fraction and self.learner.warmup_steps is None:
+            raise ValueError("learner.warmup_fraction needs a known number of steps; give learner.warmup_steps")
 
 
 @config

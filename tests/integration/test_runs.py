@@ -41,7 +41,7 @@ def test_refills_draw_the_problems_that_come_next_and_a_resumed_run_draws_the_sa
     recipe = tiny_recipe(stage)
     assert cli("train", recipe.path)[0] == 0
     states = {
-        path.name: json.loads((path / "state.json").read_text())["source"]["taken"]
+        path.name: json.loads((path / "state.json").read_text())["sources"][""]["taken"]
         for path in (recipe.run_dir / "checkpoints" / "dapo").glob("step-*")
     }
     assert states == {"step-00000002": 8, "step-00000003": 12}  # two problems and two more in each step

@@ -1,13 +1,16 @@
-"""The cache of pretrained students: another key for everything that makes another student."""
+"""The three kinds of student, and the cache of pretrained ones: another key for everything that makes another student."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_qwen import qwen_folder
 
-from rl_distill.config import parse
-from rl_distill.training.student import Student, cache_folder
+from rl_distill.config import dump, parse
+from rl_distill.errors import InputError
+from rl_distill.models.pretrained import PretrainedModel
+from rl_distill.training.student import SeededModel, Student, cache_folder, prompter
 
 ROW = {"question": "How much is 1 + 1?", "answer": "1 + 1 = 2\n#### 2"}
 
@@ -79,3 +82,41 @@ def test_code_that_makes_the_student_is_part_of_its_key(monkeypatch, tmp_path):
     teacher = copy / "problems" / "arithmetic_teacher.py"
     teacher.write_text(teacher.read_text() + "\n# other habits\n")
     assert module.code_digest() != before
+
+
+BUILT = {"tokenizer": {"name": "arithmetic"}}
+CHANGED = {"path": "Qwen/Qwen2.5-Math-1.5B", "max_context": 32_768, "rope_theta": 300_000}
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("Qwen/Qwen2.5-Math-1.5B", str), (CHANGED, PretrainedModel), ({"tokenizer": {"name": "arithmetic"}}, SeededModel)],
+)
+def test_a_name_a_path_with_changes_and_a_model_to_build_are_told_apart(model: Any, kind: type) -> None:
+    student = parse(Student, {"model": model})
+    assert isinstance(student.model, kind)
+    assert parse(Student, dump(student)) == student
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({**CHANGED, "rope_tetha": 1}, "model.rope_tetha: is not a known key; did you mean 'rope_theta'"),
+        ({**CHANGED, **BUILT}, "model.tokenizer: is not a known key; known here: path, max_context"),
+        (
+            {"tokenizer": {"name": "arithmetic"}, "hiden_size": 1},
+            "model.hiden_size: is not a known key; did you mean 'hidden_size'",
+        ),
+        ({**CHANGED, "max_context": "long"}, "model.max_context: is 'long'; give a whole number"),
+        ({**CHANGED, "rope_theta": 0}, "model.rope_theta: is 0; give a number above 0"),
+    ],
+)
+def test_a_wrong_key_is_named_among_those_of_its_own_kind(model: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse(Student, {"model": model})
+
+
+def test_the_students_context_is_the_changed_one(tmp_path: Path) -> None:
+    path = str(qwen_folder(tmp_path / "model"))
+    given = parse(Student, {"model": {"path": path, "max_context": 32_768}})
+    assert (prompter(given).max_context, prompter(parse(Student, {"model": path})).max_context) == (32_768, 64)

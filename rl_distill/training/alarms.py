@@ -1,0 +1,232 @@
+"""What tells a person that a run has gone wrong although nothing has failed.
+
+Each alarm looks at the metrics of every step. It fires when its condition has held for `patience` steps in a row: a warning once,
+and again only after the condition was gone; a stop at every step, so that going on takes a decision. What an alarm has seen is
+part of the checkpoint: a resumed run fires as an undisturbed one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from rl_distill.config import config, setting
+
+Action = Literal["ignore", "warn", "stop"]
+BESIDE = "beside/"
+FLOAT32_RESOLUTION = 2.0**-24  # a change smaller than this share of a number is rounded away
+Metrics = Mapping[str, float]
+
+
+class Alarm(ABC):
+    """A condition on a step's metrics. Concrete classes are `@config`."""
+
+    action: Action
+    patience: int
+    whole_step: ClassVar[bool] = False  # looks at all metrics at once, not at each objective's
+
+    @abstractmethod
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        """What is wrong in this step, and what may help; None if nothing is, or the step has not what the alarm looks at.
+
+        Args:
+            metrics: of one objective, and those of the whole step.
+            memory: the alarm's own, JSON, kept from step to step.
+        """
+
+
+@config
+class NotFinite(Alarm):
+    """The loss, the gradient or another metric is NaN or infinite. The learner leaves the weights alone in such a step."""
+
+    whole_step: ClassVar[bool] = True
+
+    action: Action = setting("stop", about="ignore, warn or stop")
+    patience: int = setting(1, about="steps in a row before it fires", ge=1)
+
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        bad = [path for path, value in metrics.items() if not abs(value) < float("inf")]
+        if not bad:
+            return None
+        values = ", ".join(f"{path} {metrics[path]}" for path in bad[:3])
+        skipped = "; the weights were left as they were" if metrics.get("learner/skipped") else ""
+        return f"{values}{skipped}: try a lower learner.learning_rate or precision float32, in a new run_dir"
+
+
+@config
+class Collapse(Alarm):
+    """Right answers become unlikely together with the wrong ones. The margin and the loss look better than ever meanwhile.
+
+    arXiv:2505.24850, Figures 4 to 6: a healthy run loses 0.15 nat over its epoch, every collapse passes 0.6 soon after its onset.
+    """
+
+    action: Action = setting("warn", about="ignore, warn or stop")
+    patience: int = setting(1, about="steps in a row before it fires", ge=1)
+    max_drop: float = setting(
+        0.3, about="fall of logprob/chosen below its start", unit="nats", source="arXiv:2505.24850, between its runs", gt=0
+    )
+    window: int = setting(10, about="both start and present are means over this many steps", unit="steps", ge=1)
+
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        value = metrics.get("logprob/chosen")
+        if value is None or "credit/negatives" not in metrics:
+            return None
+        first, recent = memory.setdefault("first", []), memory.setdefault("recent", [])
+        if len(first) < self.window:
+            first.append(value)
+        recent.append(value)
+        del recent[: -self.window]
+        start, now = sum(first) / len(first), sum(recent) / len(recent)
+        if start - now <= self.max_drop:
+            return None
+        return (
+            f"logprob/chosen fell from {start:.2f} to {now:.2f}, more than {self.max_drop} nat: right answers are pushed down "
+            "with the wrong ones; lower learner.learning_rate or the weight of the negatives"
+        )
+
+
+@config
+class WeightlessNegatives(Alarm):
+    """There are wrong attempts, the algorithm means to avoid them, and its loss does not push a single one down."""
+
+    action: Action = setting("warn", about="ignore, warn or stop")
+    patience: int = setting(10, about="steps in a row before it fires", ge=1)
+
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        wrong = metrics.get("credit/negatives", 0.0)
+        if not wrong or metrics["credit/weightless_negatives"] < wrong:
+            return None
+        return (
+            "no wrong attempt carries weight in the loss: wrong answers are not avoided; check the rewards (a wrong one worth 0 "
+            "needs a baseline, or -1) and the algorithm's negative coefficient"
+        )
+
+
+@config
+class NoUpdate(Alarm):
+    """The step does not change the model: nothing to train on, no gradient, or a change below what the numbers can hold."""
+
+    whole_step: ClassVar[bool] = True
+
+    action: Action = setting("warn", about="ignore, warn or stop")
+    patience: int = setting(5, about="steps in a row before it fires", ge=1)
+
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        if metrics.get("learner/skipped"):
+            return None
+        if "update/norm" not in metrics:
+            return "no group gave anything to train on: the model does not change"
+        if metrics["gradient/norm"] == 0:
+            return "the gradient is 0: nothing is learnt, and only the optimizer's momentum or weight decay moves the model"
+        if metrics["update/relative"] < FLOAT32_RESOLUTION:
+            rate = metrics["learner/learning_rate"]
+            return f"the weights do not change at learning rate {rate:g}: float32 rounds such a small step away; raise it"
+        return None
+
+
+@config
+class FlatReward(Alarm):
+    """No group has attempts with different rewards, so a method with a group baseline has no signal at all."""
+
+    action: Action = setting("warn", about="ignore, warn or stop")
+    patience: int = setting(5, about="steps in a row before it fires", ge=1)
+
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        if metrics.get("group/zero_variance_fraction") != 1.0:
+            return None
+        level = f"{metrics['reward/mean']:.3g} on average" if "reward/mean" in metrics else "none at all"
+        return (
+            f"all attempts at a problem get the same reward ({level}): nothing tells good from bad; look at trajectories/ for "
+            "answers the verifier cannot read, take easier problems or larger groups, or teach the format first"
+        )
+
+
+@config
+class Mismatch(Alarm):
+    """Learner and engine disagree on the log-probs of the sampled tokens: stale or damaged weights, or too coarse a precision."""
+
+    action: Action = setting("warn", about="ignore, warn or stop")
+    patience: int = setting(1, about="steps in a row before it fires", ge=1)
+    max_kl: float = setting(0.1, about="largest policy/mismatch_kl", unit="nats per token", gt=0)
+
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        kl = metrics.get("policy/mismatch_kl", 0.0)
+        if kl <= self.max_kl:
+            return None
+        return (
+            f"policy/mismatch_kl is {kl:.3g}: learner and engine disagree on what was sampled; check precision, engine and "
+            "mini_batches, or set algorithm.correction"
+        )
+
+
+@config
+class Alarms:
+    """What a run watches itself for."""
+
+    not_finite: NotFinite = setting(NotFinite(), about="NaN or infinity among the metrics")
+    collapse: Collapse = setting(Collapse(), about="right answers become unlikely")
+    weightless_negatives: WeightlessNegatives = setting(WeightlessNegatives(), about="wrong attempts carry no weight")
+    no_update: NoUpdate = setting(NoUpdate(), about="steps that do not change the model")
+    flat_reward: FlatReward = setting(FlatReward(), about="rewards that never differ")
+    mismatch: Mismatch = setting(Mismatch(), about="learner and engine disagree")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """An alarm that fires: its name (with the objective beside the stage's own that it is about), and what to say."""
+
+    alarm: str
+    action: Action
+    text: str
+
+
+class AlarmBoard:
+    """All alarms of a stage, over every objective of its steps."""
+
+    def __init__(self, alarms: Alarms) -> None:
+        named = {field.name: getattr(alarms, field.name) for field in fields(alarms)}
+        self.armed: dict[str, Alarm] = {name: alarm for name, alarm in named.items() if alarm.action != "ignore"}
+        self._memory: dict[str, dict[str, Any]] = {}
+        self._streak: dict[str, int] = {}
+
+    def look(self, metrics: Metrics) -> list[Alert]:
+        """The alarms that fire at this step."""
+        alerts = []
+        views = _objectives(metrics)
+        for name, alarm in self.armed.items():
+            for suffix, view in {"": metrics}.items() if alarm.whole_step else views.items():
+                key = f"{name}{suffix}"
+                text = alarm.sees(view, self._memory.setdefault(key, {}))
+                self._streak[key] = self._streak.get(key, 0) + 1 if text else 0
+                due = self._streak[key] == alarm.patience or (alarm.action == "stop" and self._streak[key] > alarm.patience)
+                if text and due:
+                    alerts.append(Alert(alarm=key, action=alarm.action, text=text))
+        return alerts
+
+    def ringing(self) -> dict[str, float]:
+        """Metrics: 1 for every alarm whose condition still holds since it fired."""
+        return {
+            f"alarm/{key.partition(':')[0]}": 1.0
+            for key, streak in self._streak.items()
+            if streak >= self.armed[key.partition(":")[0]].patience
+        }
+
+    def state(self) -> dict[str, Any]:
+        return deepcopy({"memory": {key: seen for key, seen in self._memory.items() if seen}, "streak": self._streak})
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Alarms that are no longer armed are forgotten: their action may change when a run is continued."""
+        for name, kept in (("memory", self._memory), ("streak", self._streak)):
+            kept.update({key: value for key, value in state[name].items() if key.partition(":")[0] in self.armed})
+
+
+def _objectives(metrics: Metrics) -> Mapping[str, Metrics]:
+    """The metrics of each objective under their own paths: the stage's own under "", others under ":NAME"."""
+    own = {path: value for path, value in metrics.items() if not path.startswith(BESIDE)}
+    found: dict[str, dict[str, float]] = {"": own}
+    for path, value in metrics.items():
+        if path.startswith(BESIDE):
+            _, name, metric = path.split("/", 2)
+            found.setdefault(f":{name}", {})[metric] = value
+    return found
