@@ -1,17 +1,20 @@
-"""How likely chosen and rejected answers are under each student of a run of sft_redi.yaml: the same pairs for all, none left out.
+"""How likely right and wrong answers are under each student of runs of sft_redi.yaml: the same pairs for all, none left out.
 
-run: python experiments/gsm8k/pair_logprobs.py runs/gsm8k-sft-redi
+run: python experiments/gsm8k/pair_logprobs.py runs/gsm8k-seed0 runs/gsm8k-seed1 runs/gsm8k-seed2 --figure dynamics.png
 
-The curves of `metrics.jsonl` are means over the few pairs of each step; this is the mean over all, of the training part and the
-held-out part, with a 95 % interval of the margin over pairs. Students: base, every finished stage, and the checkpoints between.
+The curves of `metrics.jsonl` are means over the few pairs of each step; these are means over all pairs, of the training part and
+the held-out part, from the finished stages and the checkpoints between. A cell is the mean over runs (seeds) and, in brackets,
+their range. The second table says whose answers moved: mean change from the SFT student, by the model that wrote them.
 """
 
-import sys
-from collections.abc import Iterator
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
+from typing import Any, NamedTuple
 
 from safetensors.torch import load_file
 
@@ -19,66 +22,176 @@ from rl_distill.algorithms.pairs import contrast_samples
 from rl_distill.analysis.table import markdown
 from rl_distill.learning.scorer import sampled_logprobs
 from rl_distill.models.loading import load_model, load_tokenizer, max_context
-from rl_distill.recipe import BASE, Recipe, load_recipe
+from rl_distill.recipe import Recipe, load_recipe
 from rl_distill.rollout.collector import Prompter
 from rl_distill.training.tokenized import Tokenized
 from rl_distill.trajectory import Trajectory
 
-HEADER = ("student", "step", "pairs", "chosen", "rejected", "margin", "95 % interval", "margin > 0")
+Authors = dict[tuple[str, str | None], tuple[float, int]]  # (model, status) -> mean log-prob per token, number of answers
+START = "sft"
+PARTS = ("train", "heldout")
 
 
-def main(run: Path) -> None:
-    """Print the table of a run folder."""
-    recipe = load_recipe(run / "recipe.yaml")
-    rows = []
-    for name, step, student, weights in students(run, recipe):
-        model, tokenizer = load_model(str(student)), load_tokenizer(str(student))
-        if weights is not None:
-            model.load_state_dict(load_file(weights), strict=False)  # a tied head is not among the saved parameters
-        for part in ("train", "heldout"):
-            rows.append((name, step, *row(model, tokenizer, attempts(recipe, tokenizer, part, max_context(str(student))), part)))
-    print(markdown(HEADER, rows))
+class Point(NamedTuple):
+    """A student on its way: mean log-prob per token of chosen and rejected answers, in nats."""
+
+    stage: str
+    step: int
+    part: str
+    chosen: float
+    rejected: float
+    right_order: float  # share of pairs whose chosen answer is the likelier one
+
+    @property
+    def margin(self) -> float:
+        return self.chosen - self.rejected
 
 
-def students(run: Path, recipe: Recipe) -> Iterator[tuple[str, str, Path, Path | None]]:
-    """Name, step, folder, and the checkpoint's weights where the student is one on the way."""
-    for name in (BASE, *(stage.name for stage in recipe.stages)):
+class Answers:
+    """The answers of a part as the last stage's student reads them."""
+
+    def __init__(self, run: Path, recipe: Recipe, part: str) -> None:
+        source, student = recipe.stages[-1].source, str(run / "stages" / START / "student")
+        tokenizer = load_tokenizer(student)
+        self.pad_id, self.max_tokens = tokenizer.pad_token_id, source.max_tokens
+        prompter = Prompter(tokenizer=tokenizer, format=recipe.student.prompt, max_context=max_context(student))
+        groups = Tokenized(replace(source.problems, part=part).groups(), prompter, field="source")
+        self.groups = [groups[index] for index in range(len(groups))]
+
+    def pairs(self) -> list[tuple[Trajectory, Trajectory]]:
+        found = [contrast_samples(group) for group in self.groups]
+        return [(one.trajectory, two.trajectory) for one, two in filter(None, found) if self.fits(one.trajectory, two.trajectory)]
+
+    def fits(self, *attempts: Trajectory) -> bool:
+        return max(len(attempt.token_ids) for attempt in attempts) <= self.max_tokens
+
+    def means(self, model: Any, attempts: Sequence[Trajectory]) -> list[float]:
+        """Mean log-prob per token of each attempt."""
+        rows = sampled_logprobs(model, attempts, pad_id=self.pad_id, temperature=1.0, max_tokens=4096, chunk_tokens=4096)
+        return [sum(row) / attempt.num_sampled for row, attempt in zip(rows, attempts, strict=True)]
+
+
+def students(run: Path, recipe: Recipe) -> Iterator[tuple[str, int, Any]]:
+    """Stage, step and model: the SFT student, then every later stage's checkpoints and its end."""
+    for name in (stage.name for stage in recipe.stages):
         folder = run / "stages" / name / "student"
-        saved = sorted((run / "checkpoints" / name).glob("step-*")) if name.startswith("redi") else []
-        for checkpoint in saved[:1]:
-            yield name, str(int(checkpoint.name.removeprefix("step-"))), folder, checkpoint / "weights.safetensors"
-        yield name, "end", folder, None
+        end = json.loads((run / "stages" / name / "result.json").read_text())["step"]
+        for checkpoint in sorted((run / "checkpoints" / name).glob("step-*")) if name != START else []:
+            step = int(checkpoint.name.removeprefix("step-"))
+            if step < end:
+                model = load_model(str(folder))
+                model.load_state_dict(load_file(checkpoint / "weights.safetensors"), strict=False)  # a tied head is not saved
+                yield name, step, model
+        yield name, 0 if name == START else end, load_model(str(folder))
 
 
-def attempts(recipe: Recipe, tokenizer: Any, part: str, context: int) -> list[Trajectory]:
-    """Chosen, rejected, chosen, rejected ... of all pairs of a part of the answers that the last stage learns from."""
-    source = recipe.stages[-1].source
-    problems = replace(source.problems, part=part)
-    pairs = [group for group in problems.groups() if contrast_samples(group)]
-    prompter = Prompter(tokenizer=tokenizer, format=recipe.student.prompt, max_context=context)
-    groups = Tokenized(pairs, prompter, field="source")
-    made = [[sample.trajectory for sample in contrast_samples(groups[index])] for index in range(len(groups))]
-    return [attempt for pair in made if max(len(one.token_ids) for one in pair) <= source.max_tokens for attempt in pair]
+def measure(run: Path) -> tuple[list[Point], dict[str, Authors]]:
+    """Points of all students; and of each stage's last one mean log-prob and count of held-out answers by author and verdict."""
+    recipe = load_recipe(run / "recipe.yaml")
+    answers = {part: Answers(run, recipe, part) for part in PARTS}
+    points, authors = [], {}
+    for stage, step, model in students(run, recipe):
+        for part, read in answers.items():
+            pairs = read.pairs()
+            values = read.means(model, [attempt for pair in pairs for attempt in pair])
+            chosen, rejected = values[::2], values[1::2]
+            order = mean(float(right > wrong) for right, wrong in zip(chosen, rejected, strict=True))
+            points.append(Point(stage, step, part, mean(chosen), mean(rejected), order))
+        attempts = [one for group in answers["heldout"].groups for one in group.trajectories if answers["heldout"].fits(one)]
+        by_author = defaultdict(list)
+        for attempt, value in zip(attempts, answers["heldout"].means(model, attempts), strict=True):
+            by_author[attempt.model, attempt.status].append(value)
+        authors[stage] = {key: (mean(values), len(values)) for key, values in by_author.items()}
+    return points, authors
 
 
-def row(model: Any, tokenizer: Any, trajectories: list[Trajectory], part: str) -> tuple[str, ...]:
-    """The table's cells from `pairs` on."""
-    columns = sampled_logprobs(
-        model, trajectories, pad_id=tokenizer.pad_token_id, temperature=1.0, max_tokens=4096, chunk_tokens=4096
-    )
-    means = [sum(column) / trajectory.num_sampled for column, trajectory in zip(columns, trajectories, strict=True)]
-    chosen, rejected = means[::2], means[1::2]
-    margins = [right - wrong for right, wrong in zip(chosen, rejected, strict=True)]
-    half = 1.96 * stdev(margins) / len(margins) ** 0.5
-    return (
-        f"{len(margins)} {part}",
-        f"{mean(chosen):.3f}",
-        f"{mean(rejected):.3f}",
-        f"{mean(margins):+.3f}",
-        f"{mean(margins) - half:+.3f} - {mean(margins) + half:+.3f}",
-        f"{sum(margin > 0 for margin in margins) / len(margins):.2f}",
-    )
+def ends_table(runs: Sequence[list[Point]], alarms: Mapping[str, Sequence[str]]) -> str:
+    header = ("stage", "pairs", "chosen", "rejected", "margin", "right order", "collapse alarm at step")
+    rows = []
+    for stage in dict.fromkeys(point.stage for point in runs[0]):
+        for part in PARTS:
+            last = [[point for point in points if (point.stage, point.part) == (stage, part)][-1] for points in runs]
+            cells = [spread([getattr(point, name) for point in last]) for name in ("chosen", "rejected", "margin", "right_order")]
+            rows.append((stage, part, *cells, ", ".join(alarms.get(stage, ())) or "-"))
+    return markdown(header, rows)
+
+
+def authors_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    keys = sorted(runs[0][START])
+    stages = [stage for stage in runs[0] if stage != START]
+    rows = [
+        (
+            f"{model}, {status}",
+            str(runs[0][START][model, status][1]),
+            *(spread([found[stage][model, status][0] - found[START][model, status][0] for found in runs]) for stage in stages),
+        )
+        for model, status in keys
+    ]
+    return markdown(("held-out answers of", "count", *stages), rows)
+
+
+def spread(values: Sequence[float]) -> str:
+    text = f"{mean(values):.3f}"
+    return text if len(values) == 1 else f"{text} ({min(values):.2f} - {max(values):.2f})"
+
+
+def collapses(runs: Sequence[Path]) -> dict[str, list[str]]:
+    """Step of the first collapse alarm of each stage in each run; "none" where it did not fire."""
+    found = defaultdict(list)
+    for run in runs:
+        alarms = json.loads((run / "summary.json").read_text())["alarms"]
+        for stage in load_recipe(run / "recipe.yaml").stages:
+            steps = [alarm["step"] for alarm in alarms if (alarm["stage"], alarm["alarm"]) == (stage.name, "collapse")]
+            found[stage.name].append(str(steps[0]) if steps else "none")
+    return {stage: steps for stage, steps in found.items() if set(steps) != {"none"}}
+
+
+def draw(runs: Sequence[list[Point]], path: Path) -> None:
+    """Chosen, rejected and margin over steps, training pairs above held-out ones; the band is the range over runs."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    stages = [stage for stage in dict.fromkeys(point.stage for point in runs[0]) if stage != START]
+    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), layout="constrained", sharex=True, sharey="col")
+    for row, part in zip(axes, PARTS, strict=True):
+        for axis, value in zip(row, ("chosen", "rejected", "margin"), strict=True):
+            for place, stage in enumerate(stages):
+                lines = [
+                    [
+                        (point.step, getattr(point, value))
+                        for point in points
+                        if point.part == part and point.stage in (START, stage)
+                    ]
+                    for points in runs
+                ]
+                steps = [step for step, _ in lines[0]]
+                columns = list(zip(*[[number for _, number in line] for line in lines], strict=True))
+                axis.plot(steps, [mean(column) for column in columns], color=f"C{place}", label=stage)
+                axis.fill_between(steps, [min(c) for c in columns], [max(c) for c in columns], color=f"C{place}", alpha=0.2)
+            axis.set_title(f"{value}, {'training' if part == 'train' else 'held-out'} pairs")
+            axis.grid(alpha=0.3)
+        start = mean(next(point.chosen for point in points if point.part == part) for points in runs)
+        row[0].axhline(start - 0.3, color="black", linestyle=":", linewidth=1, label="alarm: 0.3 nat below the start")
+    for axis in axes[1]:
+        axis.set_xlabel("step")
+    axes[0][0].set_ylabel("mean log-prob, nats per token")
+    axes[0][0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders of one recipe, each with its own seed")
+    parser.add_argument("--figure", type=Path, help="PNG to draw the curves into")
+    given = parser.parse_args()
+    measured = [measure(run) for run in given.runs]
+    print(ends_table([points for points, _ in measured], collapses(given.runs)), end="\n\n")
+    print(authors_table([authors for _, authors in measured]))
+    if given.figure:
+        draw([points for points, _ in measured], given.figure)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

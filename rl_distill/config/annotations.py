@@ -29,7 +29,7 @@ def tag_of(cls: type) -> str:
 def fields_at(cls: type, location: tuple[int | str, ...]) -> list[str]:
     *_, found = [cls, *(annotation for _, annotation in walk(cls, location))]
     owners = configs_in(found)
-    tagged = [inner for inner in owners if tag_of(inner) == location[-1]] if location else []
+    tagged = [inner for inner in owners if location[-1] in (tag_of(inner), inner.__name__)] if location else []
     return [field.name for inner in (tagged or owners) for field in fields(inner)]
 
 

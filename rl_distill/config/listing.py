@@ -25,7 +25,7 @@ def keys(cls: type, prefix: str = "") -> Iterator[dict[str, str]]:
             "source": extra.get("source", ""),
         }
         for inner in classes:
-            tag = f"[{tag_of(inner)}]" if len(classes) > 1 else ""
+            tag = f"[{tag_of(inner) or inner.__name__}]" if len(classes) > 1 else ""
             yield from keys(inner, f"{path}{tag}.")
 
 

@@ -1,6 +1,6 @@
 """A tokenizer and a causal language model from a folder or the Hugging Face hub, or a small one built from a seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,24 +86,40 @@ def load_tokenizer(name_or_path: str) -> Any:
     return tokenizer
 
 
-def load_model(name_or_path: str, *, field: str = "student.model") -> Any:
-    """A causal language model, in float32, whose logits this package can compute in chunks.
+def load_settings(name_or_path: str, *, field: str = "student.model") -> Any:
+    """The configuration that a model was saved with, in the present library's format.
 
     Args:
         field: the recipe key to name in an error.
     """
+    from transformers import AutoConfig
+
+    return _from_pretrained(AutoConfig, name_or_path, field)
+
+
+def load_model(name_or_path: str, *, field: str = "student.model", settings: Any = None) -> Any:
+    """A causal language model, in float32, whose logits this package can compute in chunks.
+
+    Args:
+        field: the recipe key to name in an error.
+        settings: a configuration to load it with; none is the one it was saved with.
+    """
     from transformers import AutoModelForCausalLM
 
-    model = _from_pretrained(AutoModelForCausalLM, name_or_path, field, dtype=torch.float32).eval()
+    changed = {} if settings is None else {"config": settings}
+    model = _from_pretrained(AutoModelForCausalLM, name_or_path, field, dtype=torch.float32, **changed).eval()
     check_head(model)
-    return _without_dropout(model)
+    remove_dropout(model.modules())
+    return model
 
 
 def max_context(name_or_path: str, *, field: str = "student.model") -> int:
     """The longest sequence a model was made for, in tokens."""
-    from transformers import AutoConfig
+    return context_of(load_settings(name_or_path, field=field))
 
-    settings = _from_pretrained(AutoConfig, name_or_path, field)
+
+def context_of(settings: Any) -> int:
+    """The longest sequence in a model's configuration, in tokens; 2**31 where it names none."""
     return int(getattr(settings.get_text_config(), "max_position_embeddings", None) or 2**31)
 
 
@@ -114,6 +130,15 @@ def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
     logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def remove_dropout(modules: Iterable[torch.nn.Module]) -> None:
+    """RL and pair losses compare log-probs of the same tokens, which dropout would blur; REDI turns it off too."""
+    for module in modules:
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def _encodes_like(tokenizer: Any, saved: Path) -> bool:
@@ -134,16 +159,6 @@ def _encodes_like(tokenizer: Any, saved: Path) -> bool:
         == ids(lambda text: tokenizer.encode(text, add_special_tokens=False), probe)
         for probe in probes
     )
-
-
-def _without_dropout(model: Any) -> Any:
-    """RL and pair losses compare log-probs of the same tokens, which dropout would blur; REDI turns it off too."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
-    return model
 
 
 def _from_pretrained(factory: Any, name_or_path: str, field: str = "student.model", **options: Any) -> Any:

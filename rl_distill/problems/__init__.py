@@ -12,6 +12,7 @@ from rl_distill.problems.base import ProblemSet
 from rl_distill.problems.competition_math import Math
 from rl_distill.problems.gsm8k import Gsm8k, Gsm8kSolutions
 from rl_distill.problems.jsonl import Jsonl
+from rl_distill.problems.openr1_math import OpenR1Math
 from rl_distill.problems.recorded import Records
 from rl_distill.problems.trl_rows import TrlRows
 
@@ -21,6 +22,7 @@ PROBLEM_SETS: dict[str, type[ProblemSet]] = {
     "gsm8k_solutions": Gsm8kSolutions,
     "math": Math,
     "aime": Aime,
+    "openr1_math": OpenR1Math,
     "jsonl": Jsonl,
     "trl": TrlRows,
     "records": Records,

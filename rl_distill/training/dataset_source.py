@@ -23,6 +23,10 @@ class DatasetSourceConfig:
     max_tokens: int | None = setting(
         None, about="leave out groups with a longer attempt; none makes such a group an error", unit="tokens", ge=1
     )
+    max_prompt_tokens: int | None = setting(None, about="leave out groups with a longer prompt", unit="tokens", ge=1)
+    max_response_tokens: int | None = setting(
+        None, about="leave out groups with a longer response: the student's turns, their ends included", unit="tokens", ge=1
+    )
 
 
 class DatasetSource:
@@ -81,12 +85,12 @@ class DatasetSource:
         self.cursor.taken, self.left_out = state["taken"], state["left_out"]
 
     def _take(self, index: int) -> Group | None:
-        """A group, or None where nothing is learnt from it or `max_tokens` leaves it out."""
+        """A group, or None where nothing is learnt from it or a limit leaves it out."""
         group = self.groups[index]
         attempts = self.learnt(group)
-        longest = max((len(attempt.token_ids) for attempt in attempts), default=0)
-        if not attempts or (self.settings.max_tokens is not None and longest > self.settings.max_tokens):
+        if not attempts or any(map(self._too_long, attempts)):
             return None
+        longest = max(len(attempt.token_ids) for attempt in attempts)
         if longest > self.max_context:
             raise InputError(
                 self.groups.field,
@@ -95,6 +99,16 @@ class DatasetSource:
                 "set source.max_tokens to leave long groups out, or take a student with a longer context",
             )
         return group
+
+    def _too_long(self, attempt: Trajectory) -> bool:
+        """Whether the recipe leaves out groups with such an attempt."""
+        total, response = len(attempt.token_ids), attempt.num_sampled
+        limits = (
+            (self.settings.max_tokens, total),
+            (self.settings.max_response_tokens, response),
+            (self.settings.max_prompt_tokens, total - response),
+        )
+        return any(limit is not None and length > limit for limit, length in limits)
 
 
 def nothing_to_learn(field: str, num_groups: int) -> InputError:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from rl_distill.models.pretrained import PretrainedModel
 from rl_distill.problems.base import data_digests
 from rl_distill.recipe import Recipe
 
@@ -15,7 +16,9 @@ def run_digests(recipe: Recipe) -> dict[str, str]:
     found = data_digests(recipe.student, "student") | data_digests(recipe.evaluation, "evaluation")
     for stage in recipe.stages:
         found |= data_digests(stage, f"stages.{stage.name}")
-    for key, model in (("student.model", recipe.student.model), ("reference", recipe.reference)):
+    student = recipe.student.model
+    name = student.path if isinstance(student, PretrainedModel) else student
+    for key, model in (("student.model", name), ("reference", recipe.reference)):
         if isinstance(model, str) and Path(model).expanduser().is_dir():
             found[key] = _folder_digest(Path(model).expanduser())
     return found

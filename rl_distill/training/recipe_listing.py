@@ -8,6 +8,7 @@ from typing import Any
 from rl_distill.config import keys, read_yaml
 from rl_distill.errors import InputError
 from rl_distill.recipe import Recipe, load_recipe
+from rl_distill.training.student import kind_of_model
 
 
 def recipe_folder() -> Path:
@@ -80,7 +81,7 @@ def _places(tree: Any, key: str) -> list[tuple[str, Any]]:
                 continue
             value = node[name]
             for index, member in enumerate(value if isinstance(value, list) else [value]):
-                if tag and not (isinstance(member, dict) and member.get("name") == tag):
+                if tag and not (isinstance(member, dict) and tag in (member.get("name"), kind_of_model(member))):
                     continue
                 label = member.get("name", index) if isinstance(member, dict) else index
                 found.append((f"{path}.{name}.{label}" if isinstance(value, list) else f"{path}.{name}", member))

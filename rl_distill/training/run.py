@@ -10,6 +10,7 @@ from typing import Any
 from rl_distill.config import dump
 from rl_distill.learning.checkpoint import damage, sealed
 from rl_distill.models.loading import save_pretrained
+from rl_distill.models.pretrained import PretrainedModel
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.tracking import RunIdentity, open_trackers
 from rl_distill.tracking.append_log import AppendLog
@@ -90,7 +91,7 @@ class _Run:
         else:
             self._pretrained_base(model.pretraining)
 
-    def _untrained_base(self, model: SeededModel) -> None:
+    def _untrained_base(self, model: PretrainedModel | SeededModel) -> None:
         with sealed(self.folder.stage(BASE)) as working:
             save_pretrained(model.build(self.workshop.tokenizer), self.workshop.tokenizer, working / "student")
             evaluation = self.workshop.evaluate_model(str(working / "student"))

@@ -1,17 +1,20 @@
-"""The student as a run finds it: a model from a folder or the hub, or a small one built and pretrained here."""
+"""The student as a run finds it: a model from a folder or the hub, perhaps with another context, or a small one built here."""
 
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+from pydantic import Discriminator, Tag
 
 from rl_distill.config import config, dump, one_of, setting
 from rl_distill.errors import InputError
-from rl_distill.models.loading import Architecture, load_tokenizer, max_context
+from rl_distill.models.loading import Architecture, context_of, load_tokenizer, max_context
+from rl_distill.models.pretrained import PretrainedModel
 from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
 from rl_distill.problems import AnyProblemSet
 from rl_distill.problems.base import data_digests
@@ -66,15 +69,35 @@ class SeededModel(Architecture):
 
     def __post_init__(self) -> None:
         Architecture.__post_init__(self)
-        if self.pretraining is not None and self.pretraining.algorithm.needs:
+        if self.pretraining is not None and any(objective.algorithm.needs for objective in self.pretraining.objectives):
             raise ValueError("pretraining.algorithm needs rollouts or a reference: pretrain on a data set, with sft")
+
+
+def kind_of_model(value: Any) -> str:
+    """The class of a `student.model`: a name is a str, a mapping with a `path` a PretrainedModel, any other a SeededModel."""
+    if isinstance(value, Mapping):
+        return "PretrainedModel" if "path" in value else "SeededModel"
+    return type(value).__name__ if isinstance(value, PretrainedModel | SeededModel) else "str"
+
+
+if TYPE_CHECKING:
+    AnyModel = str | PretrainedModel | SeededModel
+else:
+    AnyModel = Annotated[
+        Annotated[str, Tag("str")]
+        | Annotated[PretrainedModel, Tag("PretrainedModel")]
+        | Annotated[SeededModel, Tag("SeededModel")],
+        Discriminator(kind_of_model),
+    ]
 
 
 @config
 class Student:
     """The model that a run teaches."""
 
-    model: str | SeededModel = setting(about="folder or hub name of a causal language model, or the keys of one to build here")
+    model: AnyModel = setting(
+        about="folder or hub name of a causal language model, the keys of one whose context is changed, or of one to build here"
+    )
     prompt: PromptFormat = setting(PromptFormat(), about="how problems are put to it")
 
 
@@ -87,7 +110,11 @@ def prompter(student: Student, saved: Path | None = None) -> Prompter:
     model = student.model
     if isinstance(model, str):
         return Prompter(tokenizer=load_tokenizer(model), format=student.prompt, max_context=max_context(model))
-    tokenizer = load_tokenizer(str(saved)) if saved is not None and saved.is_dir() else model.tokenizer.build()
+    kept = saved is not None and saved.is_dir()
+    if isinstance(model, PretrainedModel):
+        tokenizer = load_tokenizer(str(saved) if kept else model.path)
+        return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=context_of(model.settings()))
+    tokenizer = load_tokenizer(str(saved)) if kept else model.tokenizer.build()
     return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=model.max_context)
 
 

@@ -153,3 +153,17 @@ def test_a_template_without_a_closing_token_is_refused():
     tokenizer.chat_template = turns + "{% if add_generation_prompt %}assistant: {% endif %}"
     with pytest.raises(InputError, match="with no special token"):
         spoken(tokenizer, "4")
+
+
+def test_a_template_with_a_system_line_of_its_own_keeps_it_and_the_thinking():
+    """Qwen2.5-Math's: nothing of the prompt format gets between its system line and the problem."""
+    from tiny_qwen import SYSTEM, qwen_tokenizer
+
+    tokenizer, reply = qwen_tokenizer(), "<think>\nOkay, 2 + 2.\n</think>\n\nIt is \\boxed{4}."
+    messages = PromptFormat().messages("2 + 2?")
+    prompt = encode_prompt(tokenizer, messages)
+    opening = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(prompt) == opening
+    assert spoken(tokenizer, reply) == tokenizer.encode(f"{reply}<|im_end|>", add_special_tokens=False)
+    assert encode_conversation(tokenizer, (*messages, Message("assistant", reply)))[0][: len(prompt)] == prompt
+    assert tokenizer.decode(encode_prompt(tokenizer, PromptFormat(system="brief").messages("2?"))).count("system") == 1

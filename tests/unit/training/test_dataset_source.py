@@ -49,6 +49,18 @@ def test_two_sources_on_the_same_data_take_it_in_the_same_order():
     assert [group.problem.id for group in one.next(0)] == [group.problem.id for group in other.next(0)]
 
 
+def test_prompts_and_responses_have_limits_of_their_own_which_the_longest_kept_one_meets_exactly():
+    attempts = [attempt for group in tokenized() for attempt in pairs(group)]
+    for key, lengths in {
+        "max_response_tokens": [attempt.num_sampled for attempt in attempts],
+        "max_prompt_tokens": [len(attempt.token_ids) - attempt.num_sampled for attempt in attempts],
+    }.items():
+        assert source(**{key: max(lengths)}).count() == 12
+        assert source(**{key: min(lengths) - 1}).count() == 0
+    responses = [max(attempt.num_sampled for attempt in pairs(group)) for group in tokenized()]
+    assert 0 < source(max_response_tokens=max(responses) - 1).count() == sum(r < max(responses) for r in responses) < 12
+
+
 def test_only_attempts_that_are_learnt_from_count_as_too_long():
     groups = list(PROBLEMS.groups())
     endless = replace(
