@@ -27,12 +27,14 @@ def outcome(run_dir: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> RecipeFile:
-    """SFT, then GRPO with a reference and two updates a round, then REDI from the SFT student."""
+    """SFT, then GRPO with a reference, two updates a round and REDI beside it, then REDI from the SFT student."""
     import yaml
     from tiny_runs import tiny_student
 
     folder = tmp_path_factory.mktemp("resume")
     grpo = rolled_out(steps=5, mini_batches=2, algorithm={"name": "grpo", "kl_coef": 0.04, "correction": "token_tis"})
+    teacher = taught("redi")
+    grpo["beside"] = [{"name": "pairs", "algorithm": teacher["algorithm"], "source": teacher["source"], "weight": 0.5}]
     whole = {
         "name": "resumed",
         "run_dir": str(folder / "run"),
