@@ -71,8 +71,8 @@ class Answers:
         return [sum(row) / attempt.num_sampled for row, attempt in zip(rows, attempts, strict=True)]
 
 
-def students(run: Path, recipe: Recipe) -> Iterator[tuple[str, int, Any]]:
-    """Stage, step and model: the SFT student, then every later stage's checkpoints and its end."""
+def students(run: Path, recipe: Recipe) -> Iterator[tuple[str, int, bool, Any]]:
+    """Stage, step, whether it is the last one, and the model: the SFT student, then checkpoints and end of every later stage."""
     for name in (stage.name for stage in recipe.stages):
         folder = run / "stages" / name / "student"
         end = json.loads((run / "stages" / name / "result.json").read_text())["step"]
@@ -81,8 +81,8 @@ def students(run: Path, recipe: Recipe) -> Iterator[tuple[str, int, Any]]:
             if step < end:
                 model = load_model(str(folder))
                 model.load_state_dict(load_file(checkpoint / "weights.safetensors"), strict=False)  # a tied head is not saved
-                yield name, step, model
-        yield name, 0 if name == START else end, load_model(str(folder))
+                yield name, step, False, model
+        yield name, 0 if name == START else end, True, load_model(str(folder))
 
 
 def measure(run: Path) -> tuple[list[Point], dict[str, Authors]]:
@@ -90,19 +90,25 @@ def measure(run: Path) -> tuple[list[Point], dict[str, Authors]]:
     recipe = load_recipe(run / "recipe.yaml")
     answers = {part: Answers(run, recipe, part) for part in PARTS}
     points, authors = [], {}
-    for stage, step, model in students(run, recipe):
+    for stage, step, is_end, model in students(run, recipe):
         for part, read in answers.items():
             pairs = read.pairs()
             values = read.means(model, [attempt for pair in pairs for attempt in pair])
             chosen, rejected = values[::2], values[1::2]
             order = mean(float(right > wrong) for right, wrong in zip(chosen, rejected, strict=True))
             points.append(Point(stage, step, part, mean(chosen), mean(rejected), order))
-        attempts = [one for group in answers["heldout"].groups for one in group.trajectories if answers["heldout"].fits(one)]
-        by_author = defaultdict(list)
-        for attempt, value in zip(attempts, answers["heldout"].means(model, attempts), strict=True):
-            by_author[attempt.model, attempt.status].append(value)
-        authors[stage] = {key: (mean(values), len(values)) for key, values in by_author.items()}
+        if is_end:
+            authors[stage] = by_author(answers["heldout"], model)
     return points, authors
+
+
+def by_author(answers: Answers, model: Any) -> Authors:
+    """Mean log-prob per token and number of all answers, by the model that wrote them and their verdict."""
+    attempts = [attempt for group in answers.groups for attempt in group.trajectories if answers.fits(attempt)]
+    found = defaultdict(list)
+    for attempt, value in zip(attempts, answers.means(model, attempts), strict=True):
+        found[attempt.model, attempt.status].append(value)
+    return {key: (mean(values), len(values)) for key, values in found.items()}
 
 
 def ends_table(runs: Sequence[list[Point]], alarms: Mapping[str, Sequence[str]]) -> str:

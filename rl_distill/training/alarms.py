@@ -1,14 +1,15 @@
 """What tells a person that a run has gone wrong although nothing has failed.
 
 Each alarm looks at the metrics of every step. It fires when its condition has held for `patience` steps in a row: a warning once,
-and again only after the condition was gone; a stop at every step, so that going on takes a decision. What an alarm has seen is
-part of the checkpoint: a resumed run fires as an undisturbed one.
+and again only after a calm of 20 steps; a stop at every step, so that going on takes a decision. What an alarm has seen is part
+of the checkpoint: a resumed run fires as an undisturbed one.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from statistics import mean, variance
 from typing import Any, ClassVar, Literal
 
 from rl_distill.config import config, setting
@@ -16,6 +17,7 @@ from rl_distill.config import config, setting
 Action = Literal["ignore", "warn", "stop"]
 BESIDE = "beside/"
 FLOAT32_RESOLUTION = 2.0**-24  # a change smaller than this share of a number is rounded away
+CALM_STEPS = 20
 Metrics = Mapping[str, float]
 
 
@@ -59,6 +61,7 @@ class Collapse(Alarm):
     """Right answers become unlikely together with the wrong ones. The margin and the loss look better than ever meanwhile.
 
     arXiv:2505.24850, Figures 4 to 6: a healthy run loses 0.15 nat over its epoch, every collapse passes 0.6 soon after its onset.
+    Steps hold different pairs, so the fall has to exceed the limit by two standard errors of the means.
     """
 
     action: Action = setting("warn", about="ignore, warn or stop")
@@ -77,13 +80,19 @@ class Collapse(Alarm):
             first.append(value)
         recent.append(value)
         del recent[: -self.window]
-        start, now = sum(first) / len(first), sum(recent) / len(recent)
-        if start - now <= self.max_drop:
+        start, now = mean(first), mean(recent)
+        noise = (_squared_error(first) + _squared_error(recent)) ** 0.5  # the pairs differ from step to step
+        if start - now - 2 * noise <= self.max_drop:
             return None
         return (
             f"logprob/chosen fell from {start:.2f} to {now:.2f}, more than {self.max_drop} nat: right answers are pushed down "
             "with the wrong ones; lower learner.learning_rate or the weight of the negatives"
         )
+
+
+def _squared_error(values: Sequence[float]) -> float:
+    """Squared standard error of a mean; 0 of a single value."""
+    return variance(values) / len(values) if len(values) > 1 else 0.0
 
 
 @config
@@ -188,7 +197,8 @@ class AlarmBoard:
         named = {field.name: getattr(alarms, field.name) for field in fields(alarms)}
         self.armed: dict[str, Alarm] = {name: alarm for name, alarm in named.items() if alarm.action != "ignore"}
         self._memory: dict[str, dict[str, Any]] = {}
-        self._streak: dict[str, int] = {}
+        self._held: dict[str, int] = {}  # steps in a row in which the condition held
+        self._calm: dict[str, int] = {}  # steps since it did, of alarms that have fired
 
     def look(self, metrics: Metrics) -> list[Alert]:
         """The alarms that fire at this step."""
@@ -198,26 +208,33 @@ class AlarmBoard:
             for suffix, view in {"": metrics}.items() if alarm.whole_step else views.items():
                 key = f"{name}{suffix}"
                 text = alarm.sees(view, self._memory.setdefault(key, {}))
-                self._streak[key] = self._streak.get(key, 0) + 1 if text else 0
-                due = self._streak[key] == alarm.patience or (alarm.action == "stop" and self._streak[key] > alarm.patience)
-                if text and due:
+                if self._fires(key, alarm, text is not None) and text:
                     alerts.append(Alert(alarm=key, action=alarm.action, text=text))
         return alerts
 
     def ringing(self) -> dict[str, float]:
-        """Metrics: 1 for every alarm whose condition still holds since it fired."""
-        return {
-            f"alarm/{key.partition(':')[0]}": 1.0
-            for key, streak in self._streak.items()
-            if streak >= self.armed[key.partition(":")[0]].patience
-        }
+        """Metrics: 1 for every alarm whose condition has held for its patience."""
+        names = {key: key.partition(":")[0] for key in self._held}
+        return {f"alarm/{name}": 1.0 for key, name in names.items() if self._held[key] >= self.armed[name].patience}
+
+    def _fires(self, key: str, alarm: Alarm, holds: bool) -> bool:
+        self._held[key] = self._held.get(key, 0) + 1 if holds else 0
+        if key in self._calm:
+            self._calm[key] = 0 if holds else self._calm[key] + 1
+            if self._calm[key] >= CALM_STEPS:
+                del self._calm[key]
+        if self._held[key] < alarm.patience or (key in self._calm and alarm.action != "stop"):
+            return False
+        self._calm[key] = 0
+        return True
 
     def state(self) -> dict[str, Any]:
-        return deepcopy({"memory": {key: seen for key, seen in self._memory.items() if seen}, "streak": self._streak})
+        memory = {key: seen for key, seen in self._memory.items() if seen}
+        return deepcopy({"memory": memory, "held": self._held, "calm": self._calm})
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Alarms that are no longer armed are forgotten: their action may change when a run is continued."""
-        for name, kept in (("memory", self._memory), ("streak", self._streak)):
+        for name, kept in (("memory", self._memory), ("held", self._held), ("calm", self._calm)):
             kept.update({key: value for key, value in state[name].items() if key.partition(":")[0] in self.armed})
 
 

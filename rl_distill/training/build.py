@@ -85,7 +85,7 @@ class Workshop:
             InputError: it cannot be found, read, put to the student or graded.
         """
         if self.recipe.reference is not None:
-            max_context(self.recipe.reference, field="reference")
+            check_reference(self.tokenizer, self.recipe.reference)
         for name, training in trainings.items():
             for objective in training.objectives:
                 problems = self._input(name, objective)

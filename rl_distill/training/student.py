@@ -108,12 +108,12 @@ def prompter(student: Student, saved: Path | None = None) -> Prompter:
         saved: folder of the base student, once there is one: its tokenizer is the one its weights belong to.
     """
     model = student.model
-    if isinstance(model, str):
-        return Prompter(tokenizer=load_tokenizer(model), format=student.prompt, max_context=max_context(model))
     kept = saved is not None and saved.is_dir()
-    if isinstance(model, PretrainedModel):
-        tokenizer = load_tokenizer(str(saved) if kept else model.path)
-        return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=context_of(model.settings()))
+    if not isinstance(model, SeededModel):
+        path, settings = (model, load_settings(model)) if isinstance(model, str) else (model.path, model.settings())
+        tokenizer = load_tokenizer(str(saved) if kept and not isinstance(model, str) else path)
+        check_rows(tokenizer, settings, field="student.model")
+        return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=context_of(settings))
     tokenizer = load_tokenizer(str(saved)) if kept else model.tokenizer.build()
     return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=model.max_context)
 

@@ -34,9 +34,20 @@ class Tokenized:
             return self._made[index]
         group = self.groups[index]
         group = replace(group, trajectories=tuple(self._tokenized(group.problem, attempt) for attempt in group.trajectories))
+        self._check_labels(group)
         if len(self._made) < REMEMBERED_GROUPS:
             self._made[index] = group
         return group
+
+    def _check_labels(self, group: Group) -> None:
+        """Texts that differ may be the same tokens, as where the vocabulary or the template knows no white space."""
+        correct = {attempt.token_ids for attempt in group.trajectories if attempt.status == "correct"}
+        if any(attempt.status == "wrong" and attempt.token_ids in correct for attempt in group.trajectories):
+            raise InputError(
+                self.field,
+                f"problem {group.problem.id!r} has a correct and a wrong attempt that are the same tokens",
+                "drop one of them, or mend its label",
+            )
 
     def _tokenized(self, problem: Problem, attempt: Trajectory) -> Trajectory:
         if attempt.token_ids:
@@ -63,11 +74,16 @@ class Tokenized:
 
     def _as_sampled(self, problem: Problem, attempt: Trajectory) -> Trajectory:
         """Recorded tokens are trained on as they are, if they are this student's."""
+        if not 0 <= min(attempt.token_ids) <= max(attempt.token_ids) < len(self.prompter.tokenizer):
+            raise self._of_another_student(problem)
         last = [token for token, mine in zip(attempt.token_ids, attempt.sampled, strict=True) if mine]
         if not decode(self.prompter.tokenizer, last).endswith(attempt.response):
-            raise InputError(
-                self.field,
-                f"problem {problem.id!r} has recorded tokens that are not its text in the student's tokenizer",
-                "record it with this student, or remove token_ids to have the text tokenised",
-            )
+            raise self._of_another_student(problem)
         return attempt
+
+    def _of_another_student(self, problem: Problem) -> InputError:
+        return InputError(
+            self.field,
+            f"problem {problem.id!r} has recorded tokens that are not its text in the student's tokenizer",
+            "record it with this student, or remove token_ids to have the text tokenised",
+        )

@@ -1,6 +1,7 @@
 """When each alarm fires, when it does not, and that what it has seen survives a restart."""
 
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -47,10 +48,10 @@ BAD = {  # alarm -> what a step of the kind that it is there for looks like, and
 
 
 @pytest.mark.parametrize("alarm", BAD)
-def test_an_alarm_fires_once_after_its_patience_and_again_only_after_a_healthy_step(alarm):
+def test_an_alarm_fires_once_after_its_patience_and_again_only_after_a_calm(alarm):
     step, first = BAD[alarm]
-    steps = [step] * 30 + [{}] + [step] * (first + 1)
-    assert fired(board(not_finite={"action": "warn"}), steps) == [(first, alarm), (31 + first, alarm)]
+    steps = [step] * 30 + ([{}] * 19 + [step] * 12) * 2 + [{}] * 20 + [step] * 12
+    assert fired(board(not_finite={"action": "warn"}), steps) == [(first, alarm), (112 + first, alarm)]
 
 
 @pytest.mark.parametrize("alarm", BAD)
@@ -108,6 +109,16 @@ def test_the_papers_healthy_run_is_silent_and_each_of_its_collapses_is_heard():
 def test_noise_of_single_steps_is_no_collapse(noise):
     """Whatever a few pairs a step do to the mean: two windows differ by at most the range."""
     assert fired(board(), falls(*[-0.4 + value for value in noise])) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_steps_of_few_pairs_neither_hide_a_collapse_nor_feign_one(seed):
+    """A spread of 0.15 nat from step to step, as 8 pairs of short answers have: a drift of 0.2 is healthy, one of 1.0 is not."""
+    noise = Random(seed)
+    steps = [noise.gauss(0, 0.15) for _ in range(100)]
+    assert fired(board(), falls(*[-2.4 - 0.2 * place / 100 + value for place, value in enumerate(steps)])) == []
+    alerts = fired(board(), falls(*[-2.4 - 1.0 * place / 100 + value for place, value in enumerate(steps)]))
+    assert alerts and alerts[0][0] < 75
 
 
 def test_log_probs_of_methods_that_avoid_nothing_may_fall():
