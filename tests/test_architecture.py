@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": SAMPLING,
     "curation": SAMPLING,
     "analysis": RECORDS | {"evaluation", "tracking"},
-    "integrations": GROUND | {"batch", "algorithms"},
+    "integrations": SAMPLING - {"rewards"} | {"batch", "algorithms", "learning", "training"},
     "cluster": SAMPLING | {"batch", "algorithms", "learning"},
     # The recipe composes the configuration classes of their owners, those of training among them.
     "recipe": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "training"},

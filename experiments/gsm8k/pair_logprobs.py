@@ -153,38 +153,42 @@ def collapses(runs: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def draw(runs: Sequence[list[Point]], path: Path) -> None:
-    """Chosen, rejected and margin over steps, training pairs above held-out ones; the band is the range over runs."""
+    """Change of chosen, rejected and margin since the SFT student, over steps; the band is the range over runs.
+
+    The scale is linear up to the alarm's 0.3 nat and logarithmic beyond.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     stages = [stage for stage in dict.fromkeys(point.stage for point in runs[0]) if stage != START]
-    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), layout="constrained", sharex=True, sharey="col")
+    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7), layout="constrained", sharex=True, sharey=True)
     for row, part in zip(axes, PARTS, strict=True):
         for axis, value in zip(row, ("chosen", "rejected", "margin"), strict=True):
             for place, stage in enumerate(stages):
-                lines = [
-                    [
-                        (point.step, getattr(point, value))
-                        for point in points
-                        if point.part == part and point.stage in (START, stage)
-                    ]
-                    for points in runs
-                ]
-                steps = [step for step, _ in lines[0]]
-                columns = list(zip(*[[number for _, number in line] for line in lines], strict=True))
-                axis.plot(steps, [mean(column) for column in columns], color=f"C{place}", label=stage)
-                axis.fill_between(steps, [min(c) for c in columns], [max(c) for c in columns], color=f"C{place}", alpha=0.2)
+                steps, columns = changes(runs, part, value, stage)
+                axis.plot(steps, [mean(column) for column in columns], color=f"C{place}", marker=".", label=stage)
+                axis.fill_between(steps, list(map(min, columns)), list(map(max, columns)), color=f"C{place}", alpha=0.2)
+            axis.set_yscale("symlog", linthresh=0.3, linscale=2)
             axis.set_title(f"{value}, {'training' if part == 'train' else 'held-out'} pairs")
             axis.grid(alpha=0.3)
-        start = mean(next(point.chosen for point in points if point.part == part) for points in runs)
-        row[0].axhline(start - 0.3, color="black", linestyle=":", linewidth=1, label="alarm: 0.3 nat below the start")
+        row[0].axhline(-0.3, color="black", linestyle=":", linewidth=1, label="collapse alarm")
+        row[0].set_ylabel("change of mean log-prob, nats per token")
+    ticks = (-10, -3, -1, -0.3, -0.1, 0, 0.1, 0.3, 1, 3)
+    axes[0][0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     for axis in axes[1]:
         axis.set_xlabel("step")
-    axes[0][0].set_ylabel("mean log-prob, nats per token")
     axes[0][0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def changes(runs: Sequence[list[Point]], part: str, value: str, stage: str) -> tuple[list[int], list[tuple[float, ...]]]:
+    """Steps, and for each the change since the SFT student in every run."""
+    lines = [[point for point in points if point.part == part and point.stage in (START, stage)] for points in runs]
+    steps = [point.step for point in lines[0]]
+    moved = [[getattr(point, value) - getattr(line[0], value) for point in line] for line in lines]
+    return steps, list(zip(*moved, strict=True))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import torch
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
 from rl_distill.models.logprobs import check_head
+from rl_distill.text import end_of_turn_ids
 
 
 @config
@@ -63,26 +64,40 @@ class Architecture:
 
 
 def load_tokenizer(name_or_path: str) -> Any:
-    """A tokenizer with a chat template and a pad token.
+    """A tokenizer that has a pad token, and a chat template whose turns end.
+
+    Without a pad token EOS pads. That is safe: masks are made from lengths and never by comparing ids, so a sampled EOS keeps its
+    loss.
 
     Raises:
         InputError: there is none at that path or name, or it lacks what a run needs.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    tokenizer = _from_pretrained(AutoTokenizer, name_or_path)
-    saved = Path(name_or_path).expanduser() / "tokenizer.json"
-    if saved.is_file() and not _encodes_like(tokenizer, saved):
-        # transformers may put the model type's usual tokenizer in place of the one that lies there
-        tokenizer = _from_pretrained(PreTrainedTokenizerFast, name_or_path)
+    tokenizer = saved_tokenizer(name_or_path)
     if tokenizer.eos_token_id is None:
         raise InputError(
             "student.model", f"the tokenizer of {name_or_path!r} has no EOS token", "set `eos_token` and save it again"
         )
     if not tokenizer.chat_template:
         raise InputError("student.model", f"the tokenizer of {name_or_path!r} has no chat template", "set one and save it again")
+    end_of_turn_ids(tokenizer)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any token serves
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def saved_tokenizer(name_or_path: str, *, field: str = "student.model") -> Any:
+    """The tokenizer at a path or name as it was saved, whatever it has or lacks.
+
+    Args:
+        field: the recipe key to name in an error.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    tokenizer = _from_pretrained(AutoTokenizer, name_or_path, field)
+    saved = Path(name_or_path).expanduser() / "tokenizer.json"
+    if saved.is_file() and not _encodes_like(tokenizer, saved):
+        # transformers may put the model type's usual tokenizer in place of the one that lies there
+        tokenizer = _from_pretrained(PreTrainedTokenizerFast, name_or_path, field)
     return tokenizer
 
 
@@ -107,10 +122,16 @@ def load_model(name_or_path: str, *, field: str = "student.model", settings: Any
     from transformers import AutoModelForCausalLM
 
     changed = {} if settings is None else {"config": settings}
-    model = _from_pretrained(AutoModelForCausalLM, name_or_path, field, dtype=torch.float32, **changed).eval()
+    model, report = _from_pretrained(
+        AutoModelForCausalLM, name_or_path, field, dtype=torch.float32, output_loading_info=True, **changed
+    )
+    if missing := sorted(report["missing_keys"]):
+        problem = f"{name_or_path!r} lacks {len(missing)} of the model's weights, such as {missing[0]!r}, which would be random"
+        raise InputError(field, problem, "save the whole causal language model again")
     check_head(model)
     remove_dropout(model.modules())
-    return model
+    model.get_input_embeddings().padding_idx = None  # where EOS pads it would keep the gradient from an EOS that was sampled
+    return model.eval()
 
 
 def max_context(name_or_path: str, *, field: str = "student.model") -> int:
@@ -124,15 +145,20 @@ def context_of(settings: Any) -> int:
 
 
 def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a folder that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load."""
+    """Write a folder that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load.
+
+    Its `generation_config.json` names the tokens that end a turn, so that other programs stop where this student learnt to.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    ends = end_of_turn_ids(tokenizer)
+    model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else list(ends)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def remove_dropout(modules: Iterable[torch.nn.Module]) -> None:
+def remove_dropout(modules: Iterable[Any]) -> None:
     """RL and pair losses compare log-probs of the same tokens, which dropout would blur; REDI turns it off too."""
     for module in modules:
         if isinstance(module, torch.nn.Dropout):

@@ -1,20 +1,29 @@
 """Data sets in TRL's formats, standard and conversational: prompts, prompt-completion, preference pairs, messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from pydantic import model_validator
 
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
-from rl_distill.problems.base import checked, status_of, teacher_trajectory
+from rl_distill.problems.base import checked, same_text, status_of, teacher_trajectory
 from rl_distill.problems.rows import HubDataset, Row, read_rows, rows_digest
 from rl_distill.trajectory import Group, Message, Problem, Verdict
 
 Turns = tuple[Message, ...]
 
 _ROLES = ("system", "user", "assistant")
+_COLUMNS = {"prompt", "completion", "chosen", "rejected", "messages", "label"}
+_REFUSED = {
+    "completions": "rows with a label for each step are for process rewards: give `completion` with one `label`",
+    "tools": "tool calls are not trained here: drop the column, or write the tools into a system turn",
+    "chat_template_kwargs": "drop the column: every row is put into the template in the same way",
+    "images": "drop the column, or take a trainer for models that see",
+    "image": "drop the column, or take a trainer for models that see",
+}
+_UNSAID = ("tool_calls", "thinking", "reasoning", "reasoning_content")  # parts of a turn beside its content
 
 
 @config
@@ -23,7 +32,8 @@ class TrlRows:
 
     The first of these that a row has: `chosen` and `rejected` (with `prompt`, or as message lists that share their beginning);
     `messages`; `prompt` with `completion` (and perhaps `label`: false makes it a wrong one); `prompt` alone. The problem's text
-    is the user turn before the response; trajectories hold the whole conversation.
+    is the user turn before the response; trajectories hold the whole conversation. Every other column becomes the problem's
+    metadata, and with it an argument of reward functions written for TRL.
     """
 
     name: Literal["trl"] = "trl"
@@ -55,24 +65,79 @@ class TrlRows:
         return read_rows(path=self.path, hub=hub)
 
     def _group(self, row: Row, number: int) -> Group:
-        before, attempts = _conversation(row)
-        if not before or before[-1].role != "user":
-            raise InputError(row.where, "has no user turn before the response", "end the prompt with a user turn")
         source = self.dataset or Path(str(self.path)).stem
-        problem = Problem(id=f"{source}-{number}", prompt=before[-1].content, answer=self._answer(row), source=source)
-        if not attempts and len(before) > 1:
-            remedy = "put a system turn into the recipe's prompt format, and prompts of several turns into data with responses"
-            raise InputError(row.where, f"a prompt of {len(before)} turns cannot be rolled out", remedy)
-        trajectories = [
-            teacher_trajectory(problem, before + response, model=source, verdict=verdict) for response, verdict in attempts
-        ]
-        return Group(problem=problem, trajectories=tuple(trajectories))
+        return row_group(row, number, source=source, answer=self._answer(row))
 
     def _answer(self, row: Row) -> str | None:
         if self.answer_column is not None:
             return row.answer(self.answer_column)
         column = next((name for name in ("answer", "solution") if name in row.values), None)
         return None if column is None else row.answer(column)
+
+
+class TrlTable(Sequence[Group]):
+    """Rows in memory, such as a `datasets.Dataset`, as groups that are made when they are read.
+
+    Args:
+        table: mappings by index, each a row in one of TRL's formats.
+        name: of the table, for error messages and the ids of problems.
+    """
+
+    def __init__(self, table: Any, name: str) -> None:
+        self.table, self.name = table, name
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @overload
+    def __getitem__(self, index: int) -> Group: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Group]: ...
+    def __getitem__(self, index: int | slice) -> Group | Sequence[Group]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        number = range(1, len(self) + 1)[index]
+        where = f"{self.name} row {number}"
+        values = self.table[number - 1]
+        if not isinstance(values, Mapping):
+            raise InputError(where, f"is a {type(values).__name__}", "give a mapping from column names to values")
+        return checked([row_group(Row(values, where), number, source=self.name, answer=None)], self.name)[0]
+
+
+def row_group(row: Row, number: int, *, source: str, answer: str | None) -> Group:
+    """The group of one row: its problem, and the responses that it has.
+
+    Columns that are None count as absent, as they are where sets of different columns were concatenated.
+
+    Args:
+        number: of the row, for the problem's id.
+        source: what the rows come from.
+        answer: the gold answer, if there is one.
+
+    Raises:
+        InputError: the row is in no format that says what was asked and what was said, or something in it would be dropped.
+    """
+    row = Row({column: value for column, value in row.values.items() if value is not None}, row.where)
+    _check_nothing_is_dropped(row)
+    before, attempts = _conversation(row)
+    if not before or before[-1].role != "user":
+        raise InputError(row.where, "has no user turn before the response", "end the prompt with a user turn")
+    metadata = {column: value for column, value in row.values.items() if column not in _COLUMNS}
+    problem = Problem(id=f"{source}-{number}", prompt=before[-1].content, answer=answer, source=source, metadata=metadata)
+    if not attempts and len(before) > 1:
+        remedy = "put a system turn into the recipe's prompt format, and prompts of several turns into data with responses"
+        raise InputError(row.where, f"a prompt of {len(before)} turns cannot be rolled out", remedy)
+    trajectories = [
+        teacher_trajectory(problem, before + response, model=source, verdict=verdict) for response, verdict in attempts
+    ]
+    return Group(problem=problem, trajectories=tuple(trajectories))
+
+
+def _check_nothing_is_dropped(row: Row) -> None:
+    """Columns that change what TRL would train on, and which this package has no place for."""
+    for column, remedy in _REFUSED.items():
+        if row.values.get(column):
+            raise InputError(f"{row.where}, column {column!r}", "is not supported", remedy)
 
 
 def _conversation(row: Row) -> tuple[Turns, list[tuple[Turns, Verdict]]]:
@@ -85,7 +150,7 @@ def _conversation(row: Row) -> tuple[Turns, list[tuple[Turns, Verdict]]]:
         turns = _turns(row, "messages")
         return turns[:-1], [(turns[-1:], _verdict(True, ""))]
     if "prompt" not in columns:
-        remedy = "give `prompt`, `messages`, or `chosen` with `rejected`"
+        remedy = "give `prompt`, `messages`, or `chosen` with `rejected`: a plain `text` does not say who says what"
         raise InputError(row.where, f"has only the columns {sorted(columns)}", remedy)
     before = _prompt(row)
     if "completion" not in columns:
@@ -98,6 +163,10 @@ def _conversation(row: Row) -> tuple[Turns, list[tuple[Turns, Verdict]]]:
 
 def _pair(row: Row) -> tuple[Turns, Turns, Turns]:
     """The prompt, the chosen and the rejected response."""
+    for column in ("chosen", "rejected"):
+        if not row.values.get(column):
+            remedy = "drop the row, or give `completion` with `label` for a response that has no counterpart"
+            raise InputError(f"{row.where}, column {column!r}", "is missing or empty, and a pair needs both", remedy)
     if "prompt" in row.values:
         before = _prompt(row)
     elif isinstance(row.value("chosen"), str) or isinstance(row.value("rejected"), str):
@@ -105,7 +174,7 @@ def _pair(row: Row) -> tuple[Turns, Turns, Turns]:
     else:
         before = _shared(_turns(row, "chosen"), _turns(row, "rejected"))
     chosen, rejected = _response(row, "chosen", before), _response(row, "rejected", before)
-    if chosen == rejected:
+    if same_text(chosen, rejected):
         raise InputError(row.where, "`chosen` and `rejected` are the same", "drop the row, or mend it")
     return before, chosen, rejected
 
@@ -153,6 +222,10 @@ def _turn(message: Any, where: str) -> Message:
         raise InputError(
             where, f"has the message {str(message)[:80]!r}", f"give a `role` of {', '.join(_ROLES)} and a text as `content`"
         )
+    dropped = next((part for part in _UNSAID if message.get(part)), None)
+    if dropped is not None:
+        remedy = "write it into `content`, where it is trained on, or remove it"
+        raise InputError(where, f"has a message with {dropped!r} beside its content", remedy)
     return Message(role, content)
 
 

@@ -21,28 +21,42 @@ class TrlFunction(Reward):
     """Calls a function with TRL's signature (as `GRPOTrainer` of TRL 1.16 does), plain or `async`.
 
     It gets, by keyword and one entry for each attempt: `prompts`, `completions`, `completion_ids` (the sampled tokens), and as
-    columns every key of the problems' metadata (None where a problem lacks it), `answer`, and `solution` (the gold answer too,
-    unless the metadata has a solution). TRL's `trainer_state`, `log_extra` and `log_metric` do not exist here. As in TRL, a
-    function takes the columns that it does not name through `**kwargs`, and None means that it has no reward to give.
+    columns every key of the problems' metadata (None where a problem lacks it), `answer` and `solution` (the gold answer, unless
+    the metadata has such a key). TRL's `trainer_state`, `log_extra` and `log_metric` do not exist here. As in TRL, a function
+    takes the columns that it does not name through `**kwargs`, and None means that it has no reward to give.
     """
 
     name: Literal["trl_function"] = "trl_function"
     function: str = setting(about="import path, such as trl.rewards:think_format_reward")
+    arguments: dict[str, Any] | None = setting(
+        None,
+        about="arguments of a factory such as trl.rewards:get_soft_overlong_punishment, which makes the function; none takes "
+        "the function itself",
+    )
     conversational: bool = setting(True, about="prompts and completions are lists of messages; false passes plain strings")
 
     def __post_init__(self) -> None:
-        _imported(self.function)
+        function = self._made()
+        parameters = inspect.signature(function).parameters.values()
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            raise ValueError(
+                f"function {self.function!r} takes no **columns, so every call of it would fail: add them to its signature"
+                + ("" if self.arguments is not None else ", or give its `arguments` if it is a factory")
+            )
 
     @property
     def part(self) -> str:
         """The function's own name, so that several functions keep apart."""
+        if self.arguments is not None:
+            made = self._made()
+            return str(getattr(made, "__name__", type(made).__name__))
         return self.function.replace(":", ".").rpartition(".")[2]
 
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         """Raises: RunError if the function raises, or returns anything but one finite number or None for each attempt."""
         if not attempts:
             return []
-        function = _imported(self.function)
+        function = self._made()
         try:
             returned = _finished(function(**self._arguments(attempts)))
             values = list(returned)
@@ -56,8 +70,8 @@ class TrlFunction(Reward):
         columns: dict[str, list[Any]] = {}
         for key in dict.fromkeys(key for problem, _ in attempts for key in problem.metadata if key not in _RESERVED):
             columns[key] = [problem.metadata.get(key) for problem, _ in attempts]
-        columns["answer"] = [problem.answer for problem, _ in attempts]
-        columns["solution"] = [problem.metadata.get("solution", problem.answer) for problem, _ in attempts]
+        for key in ("answer", "solution"):
+            columns[key] = [problem.metadata.get(key, problem.answer) for problem, _ in attempts]
         if self.conversational:
             columns["prompts"] = [_turns(_before_response(trajectory)) for _, trajectory in attempts]
             columns["completions"] = [_turns([Message("assistant", trajectory.response)]) for _, trajectory in attempts]
@@ -66,6 +80,20 @@ class TrlFunction(Reward):
             columns["completions"] = [trajectory.response for _, trajectory in attempts]
         columns["completion_ids"] = [_sampled_ids(trajectory) for _, trajectory in attempts]
         return columns
+
+    def _made(self) -> Callable[..., Any]:
+        """The reward function."""
+        function = _imported(self.function)
+        if self.arguments is None:
+            return function
+        try:
+            made = function(**self.arguments)
+        except Exception as error:  # the factory is the user's, and may fail in any way
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"arguments {self.arguments} do not fit the factory {self.function!r} ({reason})") from error
+        if not callable(made):
+            raise ValueError(f"function {self.function!r} made a {type(made).__name__}, which is no function: drop `arguments`")
+        return made  # type: ignore[no-any-return]
 
     def _number(self, value: Any) -> float | None:
         if value is None:

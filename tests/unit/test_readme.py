@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from rl_distill.algorithms import ALGORITHMS
+from rl_distill.models.loading import Architecture, save_pretrained
+from rl_distill.models.vocabulary import byte_bpe_tokenizer
 from rl_distill.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def example() -> str:
-    (block,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class RareSft" in code]
+def example(containing: str = "class RareSft") -> str:
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if containing in code]
     return block
 
 
@@ -52,6 +54,24 @@ def test_the_worked_algorithm_trains_a_student(tmp_path, tiny_recipe):
     )
     assert done.returncode == 0, done.stderr
     assert "name: rare_sft" in (tmp_path / "run" / "recipe.yaml").read_text()
+
+
+def test_the_example_in_a_trainer_trains_adapters(tmp_path):
+    """As it stands, beside a small model in a folder of the name that the example has."""
+    pytest.importorskip("peft", reason="peft is in the trl extra")
+    code = example("AlgorithmTrainer(")
+    (name,) = re.findall(r'model="(.+?)"', code)
+    tokenizer = byte_bpe_tokenizer([code], 300)
+    model = Architecture(hidden_size=16, intermediate_size=32, num_layers=1, max_context=128).build(tokenizer)
+    save_pretrained(model, tokenizer, tmp_path / name)
+    (tmp_path / "script.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "script.py"], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "logprob/margin" in done.stdout
+    assert (tmp_path / "redi-lora" / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

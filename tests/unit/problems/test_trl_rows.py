@@ -101,7 +101,9 @@ def test_rows_with_the_same_prompt_are_problems_of_their_own(tmp_path: Path) -> 
     [
         ({"text": "plain"}, "has only the columns"),
         ({"prompt": ""}, "column 'prompt'"),
-        ({"prompt": "1+1?", "chosen": "2"}, "has no column 'rejected'"),
+        ({"prompt": "1+1?", "chosen": "2"}, "column 'rejected': is missing or empty"),
+        ({"prompt": "1+1?", "chosen": "2", "rejected": None}, "column 'rejected': is missing or empty"),
+        ({"prompt": "1+1?", "chosen": "2", "rejected": "2 \n"}, "are the same"),
         ({"prompt": "1+1?", "chosen": "2", "rejected": "2"}, "are the same"),
         ({"chosen": "1+1? 2", "rejected": "1+1? 3"}, "do not say where the prompt ends"),
         ({"chosen": [USER, GOOD], "rejected": [OTHER, BAD]}, "is not the prompt"),

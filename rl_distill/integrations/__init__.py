@@ -1,0 +1,1 @@
+"""Our algorithms inside the training tools of others."""
