@@ -33,7 +33,7 @@ CORE = [
     "matplotlib",
 ]
 TRL = ["trl>=1.0", "peft", "accelerate"]
-WANDB = ["wandb>=0.20"]
+WANDB = ["wandb>=0.31"]
 PANDAS = ["pandas"]
 
 setup(

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 ConsoleMode = Literal["auto", "plain"]
 
 PLAIN_SECONDS = 10.0  # between two plain lines of one stage
+BAR_WIDTH = 20
+REDRAW_SECONDS = 0.1  # between two drawings of the bar: steps may be much faster than an eye
 _SHOWN = {  # metric path -> label; those that a step has are shown, in this order
     "loss": "loss",
     "reward/mean": "reward",
@@ -52,6 +54,8 @@ class Display(Protocol):
 
     def say(self, text: str) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -78,7 +82,7 @@ class ConsoleTracker:
         self._stages, self._clock = dict(stages), clock
         self._stream = stream or sys.stdout
         live = _is_live(mode, self._stream)
-        self._display: Display | None = LiveDisplay(self._stream) if live else PlainDisplay(self._stream, clock)
+        self._display: Display | None = LiveDisplay(self._stream, clock) if live else PlainDisplay(self._stream, clock)
         self._pace = _Pace()
 
     def begin(self, stage: str, steps: int | None) -> None:
@@ -101,7 +105,7 @@ class ConsoleTracker:
         self._on_display(lambda display: display.show(at, metrics))
 
     def alert(self, stage: str, step: int, name: str, text: str) -> None:
-        self._on_display(lambda display: display.say(f"warning: {stage}, step {step}: {name}: {text}"))
+        self._on_display(lambda display: display.warn(f"warning: {stage}, step {step + 1}: {name}: {text}"))
 
     def artifact(self, path: Path, kind: str, name: str) -> None:
         self._on_display(lambda display: display.say(f"{kind}: {path}"))
@@ -126,24 +130,34 @@ class ConsoleTracker:
 
 
 class LiveDisplay:
-    """One bar that is redrawn in place. Without a thread, so that it is safe in a process that forks."""
+    """A bar for each stage, redrawn in place. Without a thread, so that it is safe in a process that forks."""
 
-    def __init__(self, stream: TextIO) -> None:
-        console = _QuietConsole(file=stream)
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[text]}"))
-        self._progress = Progress(*columns, console=console, auto_refresh=False)
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=BAR_WIDTH), TextColumn("{task.fields[text]}"))
+        self._progress = Progress(*columns, console=_QuietConsole(file=stream), auto_refresh=False)
         self._tasks: dict[str, TaskID] = {}
+        self._title_width = 0
+        self._clock, self._drawn = clock, -REDRAW_SECONDS
 
     def show(self, at: Progression, metrics: Mapping[str, float]) -> None:
         self._progress.start()
         if at.stage not in self._tasks:
-            title = f"[{at.index}/{at.num_stages}] {at.stage}".replace("[", r"\[")
-            self._tasks[at.stage] = self._progress.add_task(title, total=at.steps, text="")
-        text = "  ".join(_parts(at, metrics)).replace("[", r"\[")
-        self._progress.update(self._tasks[at.stage], completed=at.done, text=text, refresh=True)
+            title = f"[{at.index}/{at.num_stages}] {at.stage}"
+            self._title_width = max(self._title_width, len(title))
+            self._tasks[at.stage] = self._progress.add_task(title.replace("[", r"\["), total=at.steps, text="")
+        room = self._progress.console.width - self._title_width - BAR_WIDTH - 2  # rich would cut the name of the stage first
+        text = _fitting(_parts(at, metrics), room).replace("[", r"\[")
+        self._progress.update(self._tasks[at.stage], completed=at.done, text=text)
+        now = self._clock()
+        if at.ends or now - self._drawn >= REDRAW_SECONDS:
+            self._drawn = now
+            self._progress.refresh()
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, style="bold yellow")
 
     def close(self) -> None:
         self._progress.stop()
@@ -166,6 +180,9 @@ class PlainDisplay:
     def say(self, text: str) -> None:
         self._stream.write(text + "\n")
         self._stream.flush()
+
+    def warn(self, text: str) -> None:
+        self.say(text)
 
     def close(self) -> None:
         self._stream.flush()
@@ -193,7 +210,13 @@ class _QuietConsole(Console):
 def _parts(at: Progression, metrics: Mapping[str, float]) -> list[str]:
     shown = [f"{label} {metrics[path]:.4g}" for path, label in _SHOWN.items() if path in metrics]
     eta = [] if at.eta is None or at.ends else [f"{at.eta} left"]
-    return [f"step {at.done}" if at.steps is None else f"step {at.done}/{at.steps}", *shown, *eta]
+    return [f"step {at.done}" if at.steps is None else f"step {at.done}/{at.steps}", *eta, *shown]
+
+
+def _fitting(parts: Sequence[str], width: int) -> str:
+    """As many of the first parts as fit into so many characters."""
+    text = "  ".join(parts)
+    return text if len(text) <= width or len(parts) == 1 else _fitting(parts[:-1], width)
 
 
 def _is_live(mode: ConsoleMode, stream: TextIO) -> bool:

@@ -19,6 +19,7 @@ LIMITS = {  # wandb's setting -> seconds; the environment variable WANDB_<SETTIN
     "init_timeout": 30.0,  # of trying to reach the server, before anything is trained
     "finish_timeout": 1800.0,  # of uploading at its end, else without one; what is left stays on disk, for `wandb sync`
 }
+FLUSH_SECONDS = 0.2  # a killed run loses no more than this of its file; by default it would be a quarter of a minute
 TITLE_CHARACTERS = 63  # of an alert's title, on the server
 
 
@@ -35,9 +36,9 @@ class Wandb:
 class WandbTracker:
     """Writes a run's metrics, tables, alerts and artifacts below `folder`/wandb, and sends them unless it is offline.
 
-    The x axis is `run/step`, given as a metric. wandb's own step counts rows and is left alone: a row whose step is lower than one
-    before is dropped with no more than a warning, and a run that goes on from a checkpoint repeats steps. This way nothing is
-    lost; steps that were done again stand twice at their `run/step`.
+    The x axis is `run/step`, given as a metric. wandb's own step counts rows and is left alone: a row whose step is below that of
+    an earlier one is dropped with no more than a warning, and a run that goes on from a checkpoint repeats steps. This way
+    nothing is lost; steps that were done again stand twice at their `run/step`.
 
     Each process of an offline run writes a folder of its own, all with the run's id and marked as resumable; `wandb sync` appends
     them to one run in the order of their start.
@@ -78,6 +79,7 @@ class WandbTracker:
                     silent=True,
                     disable_git=True,
                     finish_timeout_raises=True,
+                    x_transaction_log_flush_interval=FLUSH_SECONDS,
                     **{key: seconds for key, seconds in LIMITS.items() if f"WANDB_{key.upper()}" not in os.environ},
                 ),
             )
@@ -102,16 +104,14 @@ class WandbTracker:
 
     def artifact(self, path: Path, kind: str, name: str) -> None:
         artifact = self._wandb.Artifact(name, type=kind)
-        # Immutable: read from where it lies; otherwise every checkpoint would first be copied.
-        if path.is_dir():
-            artifact.add_dir(str(path), policy="immutable", skip_cache=True)
-        else:
-            artifact.add_file(str(path), policy="immutable", skip_cache=True)
+        # Immutable: read from where it lies; otherwise every checkpoint would first be copied. File by file: add_dir prints.
+        for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
+            inside = file.relative_to(path if path.is_dir() else path.parent).as_posix()
+            artifact.add_file(str(file), name=inside, policy="immutable", skip_cache=True)
         self._run.log_artifact(artifact)
 
     def table(self, step: int, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        # Mixed types: a column of rewards may hold None first and numbers later.
-        table = self._wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)
+        table = self._wandb.Table(columns=list(columns), data=[list(row) for row in rows])
         with _staging_in(self._folder):
             self._run.log({"run/step": step, name: table})
 

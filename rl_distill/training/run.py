@@ -58,8 +58,7 @@ class _Run:
             resolved=dump(self.recipe),
         )
         with ExitStack() as stack:
-            trackers = open_trackers(self.recipe.tracking, identity)
-            stack.callback(trackers.close)
+            trackers = stack.enter_context(open_trackers(self.recipe.tracking, identity, self.say))
             ledger, trajectories = (AppendLog(self.folder.path / RECORDS[name]) for name in ("ledger", "trajectories"))
             stack.callback(ledger.close)
             stack.callback(trajectories.close)
@@ -210,5 +209,5 @@ def _line(name: str, result: Mapping[str, Any]) -> str:
         if evaluation["truncated_fraction"] >= 0.05:
             parts.append(f"{evaluation['truncated_fraction']:.0%} truncated")
     if alarms := result["alarms"]:
-        parts.append("alarms: " + ", ".join(f"{alarm['alarm']} at step {alarm['step']}" for alarm in alarms))
+        parts.append("alarms: " + ", ".join(f"{alarm['alarm']} at step {alarm['step'] + 1}" for alarm in alarms))
     return f"{name}: {', '.join(parts) or 'ready'}"

@@ -70,5 +70,5 @@ def test_effective_sample_size_is_one_on_policy_and_falls_with_the_spread_of_the
 
 def test_a_known_effective_sample_size():
     """Weights 1 and 3, equally often: (mean w)^2 / mean w^2 = 4 / 5."""
-    metrics = {"policy/weight": 2.0, "policy/weight_square": 5.0, "loss": 1.0}
+    metrics = {"ess_weight": 2.0, "ess_square": 5.0, "loss": 1.0}
     assert Grpo().summarize(metrics) == {"policy/ess_fraction": 0.8, "loss": 1.0}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rl_distill.tracking.console_tracker import PLAIN_SECONDS, ConsoleTracker
+from rl_distill.tracking.console_tracker import PLAIN_SECONDS, REDRAW_SECONDS, ConsoleTracker
 
 STAGES = {"sft": 2, "redi": 100}
 
@@ -40,7 +40,7 @@ def test_a_plain_line_tells_stage_step_metrics_and_the_time_left() -> None:
     tracker.log("redi", 2, {"loss": 0.5})
     assert stream.getvalue().splitlines() == [
         "[2/2] redi  step 1/100  loss 0.5124  margin 1.5  preference 0.75",
-        "[2/2] redi  step 3/100  loss 0.5  0:16:10 left",
+        "[2/2] redi  step 3/100  0:16:10 left  loss 0.5",
     ]
 
 
@@ -55,6 +55,71 @@ def test_plain_lines_are_spaced_but_the_ends_of_a_stage_and_evaluations_are_alwa
     shown = [re.search(r"(\w+)  step (\d+)/", line).groups() for line in stream.getvalue().splitlines()]  # type: ignore[union-attr]
     assert shown == [("sft", "1"), ("sft", "2"), ("redi", "1"), ("redi", "41"), ("redi", "49"), ("redi", "89"), ("redi", "100")]
     assert "evaluation 0.25" in stream.getvalue()
+
+
+def test_an_alarm_is_always_said_at_once_with_the_step_as_the_lines_count_it() -> None:
+    stream = io.StringIO()
+    tracker = ConsoleTracker(STAGES, stream=stream, clock=Clock())
+    for step in range(3):
+        tracker.log("redi", step, {"loss": 1.0})
+        tracker.alert("redi", step, "collapse", "logprob/chosen fell")
+    assert stream.getvalue().splitlines() == [
+        "[2/2] redi  step 1/100  loss 1",
+        *(f"warning: redi, step {done}: collapse: logprob/chosen fell" for done in (1, 2, 3)),
+    ]
+
+
+def live(monkeypatch: pytest.MonkeyPatch, width: int, clock: Clock) -> tuple[ConsoleTracker, Terminal]:
+    """A tracker that draws on a terminal of so many columns."""
+    for name, value in {"TERM": "xterm", "COLUMNS": str(width)}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    stream = Terminal()
+    return ConsoleTracker({"distillation": 2000, "grpo": 10}, stream=stream, clock=clock), stream
+
+
+def without_codes(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_a_live_alarm_stays_on_the_screen_in_a_color_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, stream = live(monkeypatch, 100, Clock())
+    tracker.log("distillation", 40, {"loss": 1.0})
+    tracker.alert("distillation", 40, "collapse", "[not markup] fell")
+    tracker.log("distillation", 41, {"loss": 1.0})
+    tracker.close()
+    warning = "warning: distillation, step 41: collapse: [not markup] fell"
+    assert without_codes(stream.getvalue()).count(warning) == 1
+    assert re.search(r"\x1b\[1;33m" + re.escape(warning), stream.getvalue())
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 200])
+def test_a_narrow_terminal_loses_metrics_before_it_loses_the_stage_or_the_time(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    clock = Clock()
+    tracker, stream = live(monkeypatch, width, clock)
+    for step in range(2):
+        tracker.log(
+            "distillation", step, {"loss": 0.5, "logprob/chosen": -0.25, "logprob/margin": 1.5, "evaluation/accuracy": 0.5}
+        )
+        clock.seconds += 1
+    tracker.close()
+    last = without_codes(stream.getvalue()).splitlines()[-1]
+    assert "[1/2] distillation" in last and "step 2/2000" in last and len(last.rstrip()) <= width
+    assert ("0:33:18 left" in last) == (width >= 80)
+    assert ("evaluation 0.5" in last) == (width == 200) and "…" not in last
+
+
+def test_fast_steps_do_not_redraw_the_bar_each_time_and_the_last_state_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, stream = live(monkeypatch, 100, clock := Clock())
+    for step in range(1000):
+        tracker.log("distillation", step, {"loss": 1.0})
+        clock.seconds += REDRAW_SECONDS / 100
+    tracker.close()
+    text = without_codes(stream.getvalue())
+    assert 10 <= len(re.findall(r"step \d+/2000", text)) <= 15 and "step 1000/2000" in text.splitlines()[-1]
 
 
 def test_a_stage_of_unknown_length_shows_its_step_and_the_next_stage_starts_at_one() -> None:
@@ -82,7 +147,7 @@ def test_a_resumed_run_estimates_from_its_own_steps_only() -> None:
     tracker.log("grpo", 49, {"loss": 1.0})
     clock.seconds = 1010.0
     tracker.log("grpo", 59, {"loss": 1.0})
-    assert stream.getvalue().splitlines()[-1].endswith("0:00:40 left")
+    assert "step 60/100  0:00:40 left" in stream.getvalue().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +189,7 @@ def test_on_a_real_terminal_prints_of_others_stay_whole_lines() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"TERM": "xterm", "COLUMNS": "100"}
     subprocess.run([sys.executable, "-c", script], stdout=side, check=True, env=environment, timeout=60)
     os.close(side)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", os.read(main, 1_000_000).decode())
+    text = without_codes(os.read(main, 1_000_000).decode())
     os.close(main)
     lines = [line.strip() for part in text.split("\n") for line in part.split("\r")]
     assert [line for line in lines if line.startswith("said")] == [f"said by another {step}" for step in range(3)]
