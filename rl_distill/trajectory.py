@@ -11,6 +11,7 @@ Status = Literal["correct", "wrong", "unverifiable"]
 Origin = Literal["policy", "teacher"]
 FinishReason = Literal["stop", "length", "error"]
 Context = Literal["direct", "partial", "full", "blanked", "shuffled", "think_longer"]
+ALIGNED = ("sampled", "behavior_logprobs", "reference_logprobs", "proximal_logprobs", "policy_versions")  # with `token_ids`
 
 
 class Message(NamedTuple):
@@ -64,6 +65,9 @@ class Trajectory:
     `behavior_logprobs` (by the policy that sampled, at its sampling temperature), `reference_logprobs`, `proximal_logprobs` (by
     the learner just before it updates) and `policy_versions` are aligned with `token_ids`; their entries where `sampled` is False
     carry no meaning (0).
+
+    Raises:
+        ValueError: a column has another length than `token_ids`: what is trained on would not be what was sampled.
     """
 
     problem_id: str
@@ -80,6 +84,14 @@ class Trajectory:
     finish_reason: FinishReason = "stop"
     score: Score | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ALIGNED:
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self.token_ids):
+                raise ValueError(
+                    f"{name}: has {len(column)} entries for the {len(self.token_ids)} tokens of an attempt at {self.problem_id!r}"
+                )
 
     @property
     def response(self) -> str:

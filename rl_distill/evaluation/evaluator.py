@@ -10,7 +10,7 @@ from rl_distill.evaluation.intervals import Interval, clustered_interval, pass_a
 from rl_distill.problems import AnyProblemSet
 from rl_distill.rewards import Accuracy, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompter
-from rl_distill.rollout.engine import Engine, Sampling
+from rl_distill.rollout.engine import Engine, Sampling, generate_checked
 from rl_distill.trajectory import Group
 
 
@@ -70,7 +70,7 @@ class Evaluator:
             for prompt in self.prompts
             for sample in range(self.settings.num_samples)
         ]
-        attempts = engine.generate(requests)
+        attempts = generate_checked(engine, requests)
         size = self.settings.num_samples
         groups = [
             Group(problem=prompt.problem, trajectories=tuple(attempts[index * size : (index + 1) * size]))

@@ -3,9 +3,10 @@
 import asyncio
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from importlib import import_module
+from threading import Thread
 from typing import Any, Literal, SupportsFloat
 
 from rl_distill.config import config, setting
@@ -34,6 +35,13 @@ class TrlFunction(Reward):
         "the function itself",
     )
     conversational: bool = setting(True, about="prompts and completions are lists of messages; false passes plain strings")
+    deadline: float | None = setting(
+        None,
+        about="time for one call, after which the run stops; the function then runs outside the main thread. none waits for ever",
+        unit="seconds",
+        gt=0,
+        le=86_400,
+    )
 
     def __post_init__(self) -> None:
         function = self._made()
@@ -53,18 +61,28 @@ class TrlFunction(Reward):
         return self.function.replace(":", ".").rpartition(".")[2]
 
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
-        """Raises: RunError if the function raises, or returns anything but one finite number or None for each attempt."""
+        """Raises: RunError if the function raises, is late, or gives anything but one finite number or None for each attempt."""
         if not attempts:
             return []
         function = self._made()
         try:
-            returned = _finished(function(**self._arguments(attempts)))
-            values = list(returned)
+            values = list(self._answer(function, self._arguments(attempts)))
+        except _Late:
+            raise RunError(
+                f"reward function {self.function!r} has not answered for {len(attempts)} attempts within {self.deadline:g} s; "
+                "mend it, or give it a longer deadline"
+            ) from None
         except (Exception, SystemExit) as error:
             raise RunError(f"reward function {self.function!r} failed: {type(error).__name__}: {error}") from error
         if len(values) != len(attempts):
             raise RunError(f"reward function {self.function!r} returned {len(values)} rewards for {len(attempts)} attempts")
         return [self._number(value) for value in values]
+
+    def _answer(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        """What the function returns: in this thread, which one that sets signals needs, unless it has a deadline."""
+        if self.deadline is None:
+            return _finished(function(**arguments))
+        return _in_time(lambda: _finished(function(**arguments)), self.deadline)
 
     def _arguments(self, attempts: Sequence[Attempt]) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = {}
@@ -123,12 +141,29 @@ def _imported(path: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+class _Late(Exception):
+    """A call has not come back in time."""
+
+
 def _finished(returned: Any) -> Any:
     """The result of an async function; it gets an event loop of its own, since a notebook's is already running."""
-    if not inspect.iscoroutine(returned):
-        return returned
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(asyncio.run, returned).result()
+    return _in_time(lambda: asyncio.run(returned), None) if inspect.iscoroutine(returned) else returned
+
+
+def _in_time(call: Callable[[], Any], deadline: float | None) -> Any:
+    """The result of a call in a thread of its own. One that is late is left behind: the thread ends with the program."""
+    answer: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    if not wait([answer], timeout=deadline).done:
+        raise _Late
+    return answer.result()
 
 
 def _before_response(trajectory: Trajectory) -> Sequence[Message]:

@@ -51,6 +51,18 @@ def load_checked(engine: "Engine", update: WeightUpdate) -> None:
         )
 
 
+def generate_checked(engine: "Engine", requests: Sequence[Request]) -> list[Trajectory]:
+    """Sample, and see that every request was answered.
+
+    Raises:
+        RunError: there is not one trajectory for each request, in order: a dead engine must not look like a small step.
+    """
+    attempts = engine.generate(requests)
+    if [(attempt.problem_id, attempt.seed) for attempt in attempts] != [(asked.problem_id, asked.seed) for asked in requests]:
+        raise RunError(f"the engine was asked for {len(requests)} attempts and gave {len(attempts)}, or not these")
+    return attempts
+
+
 class Engine(Protocol):
     version: int
 

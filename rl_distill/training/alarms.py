@@ -97,18 +97,25 @@ def _squared_error(values: Sequence[float]) -> float:
 
 @config
 class WeightlessNegatives(Alarm):
-    """There are wrong attempts, the algorithm means to avoid them, and its loss does not push a single one down."""
+    """Some attempts are wrong or earn less than others, the algorithm means to avoid such, and its loss pushes none of them down.
+
+    Rewards of a function come without verdicts: there, that nothing at all is pushed down while rewards differ gives it away.
+    """
 
     action: Action = setting("warn", about="ignore, warn or stop")
     patience: int = setting(10, about="steps in a row before it fires", ge=1)
 
     def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
-        wrong = metrics.get("credit/negatives", 0.0)
-        if not wrong or metrics["credit/weightless_negatives"] < wrong:
+        wrong = metrics.get("credit/negatives")
+        if wrong is None:
+            return None
+        weightless = wrong > 0 and metrics["credit/weightless_negatives"] >= wrong
+        unequal = metrics.get("group/zero_variance_fraction", 1.0) < 1
+        if not weightless and not (unequal and metrics.get("credit/negative") == 0):
             return None
         return (
-            "no wrong attempt carries weight in the loss: wrong answers are not avoided; check the rewards (a wrong one worth 0 "
-            "needs a baseline, or -1) and the algorithm's negative coefficient"
+            "no wrong or less rewarded attempt carries weight in the loss: wrong answers are not avoided; check the rewards (a "
+            "wrong one worth 0 needs a baseline, or -1) and the algorithm's negative coefficient"
         )
 
 

@@ -9,7 +9,7 @@ from rl_distill.models.weights import WeightUpdate
 from rl_distill.problems import AnyProblemSet
 from rl_distill.rewards import AnyReward, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompt, Prompter
-from rl_distill.rollout.engine import Engine, Sampling, load_checked
+from rl_distill.rollout.engine import Engine, Sampling, generate_checked, load_checked
 from rl_distill.training.cursor import Cursor
 from rl_distill.trajectory import Group, Trajectory
 
@@ -93,7 +93,7 @@ class RolloutSource:
             for epoch, prompt in drawn
             for sample in range(size)
         ]
-        attempts = self.engine.generate(requests)
+        attempts = generate_checked(self.engine, requests)
         generated = time.perf_counter()
         groups = [
             Group(problem=prompt.problem, trajectories=tuple(attempts[place * size : (place + 1) * size]))

@@ -112,7 +112,9 @@ class _Run:
             self.results[BASE] = write_result(working, BASE, progress, *evaluation)
 
     def _fill_cache(self, cache: Path) -> None:
-        """Keep the base student for later runs. Another run may have put the same one there meanwhile."""
+        """Keep the base student for later runs. Another run may have put the same one there, and a third may be reading it."""
+        if cache.is_dir() and damage(cache) is None:
+            return
         try:
             with sealed(cache) as working:
                 shutil.copytree(self.folder.stage(BASE) / "student", working / "student")

@@ -39,7 +39,7 @@ class RunFolder:
     checkpoints/STAGE/   what a stage needs to go on
     stages/STAGE/        a finished stage: student/ (Hugging Face format), result.json, evaluation.jsonl
     final/               the last stage's student
-    summary.json         the table
+    summary.json         the table; it is there only if the run has come to its end
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -65,6 +65,7 @@ class RunFolder:
         for folder in (self.path, self.path / "stages", *self.path.glob("checkpoints/*")):
             clear_leftovers(folder)
         self._drop_unsaved_steps()
+        (self.path / "summary.json").unlink(missing_ok=True)  # of a run that goes on: it must not outlive a failure
         self.write("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
         now = environment()
         self.changed = self._changed_environment(now)

@@ -24,6 +24,9 @@ async def later(prompts, completions, answer, **columns):
     await asyncio.sleep(0)
     return [float(text in completion[0]["content"]) for completion, text in zip(completions, answer)]
 
+async def never(prompts, **columns):
+    await asyncio.Event().wait()
+
 class Asynchronous:
     async def __call__(self, prompts, completions, **columns):
         return [0.5 for _ in prompts]
@@ -102,6 +105,20 @@ def test_async_functions_are_awaited_even_where_a_loop_is_running(functions: str
 
     assert reward.measure(attempts) == asyncio.run(in_a_notebook()) == [1.0, 0.0]
     assert TrlFunction(function=f"{functions}:asynchronous").measure(attempts) == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("function", ["later", "asynchronous", "record"])
+def test_function_that_answers_in_time_gives_what_it_gives_without_a_deadline(
+    function: str, functions: str, attempt: Callable[..., Attempt]
+) -> None:
+    attempts = [attempt("is 4"), attempt("is 5")]
+    patient, hurried = (TrlFunction(function=f"{functions}:{function}", deadline=deadline) for deadline in (None, 60.0))
+    assert patient.measure(attempts) == hurried.measure(attempts)
+
+
+def test_function_that_does_not_answer_in_time_is_named(functions: str, attempt: Callable[..., Attempt]) -> None:
+    with pytest.raises(RunError, match=f"'{functions}:never' has not answered for 2 attempts within 0.05 s"):
+        TrlFunction(function=f"{functions}:never", deadline=0.05).measure([attempt("a"), attempt("b")])
 
 
 @pytest.mark.parametrize(
