@@ -64,16 +64,33 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> tuple[tu
     return tuple(token_ids), tuple(sampled)
 
 
-@lru_cache(maxsize=16)
 def end_of_turn_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an assistant turn: the tokenizer's EOS, and the special token its chat template closes a turn with."""
+    """The tokens that end an assistant turn: the special token its chat template closes a turn with, and the tokenizer's EOS.
+
+    They differ where a base model comes with a chat template: it was taught to end a text, and learns to end a turn.
+
+    Raises:
+        InputError: the template refuses a conversation or closes a turn with no special token.
+    """
+    return _end_of_turn_ids(tokenizer, str(tokenizer.chat_template), tokenizer.eos_token_id)
+
+
+@lru_cache(maxsize=16)
+def _end_of_turn_ids(tokenizer: Any, template: str, eos: int | None) -> tuple[int, ...]:
+    """A tokenizer is compared by identity, and may be given another template or EOS."""
     probe = (Message("user", "?"), Message("assistant", _PROBE))
-    prompt = _rendered(tokenizer, probe[:1], add_generation_prompt=True)
-    closing = _rendered(tokenizer, probe, add_generation_prompt=False)[len(prompt) :].partition(_PROBE)[2]
-    special = [token for token in tokenizer.all_special_tokens if token in closing]
-    first = min(special, key=closing.index, default=None)
-    ids = {tokenizer.eos_token_id, None if first is None else tokenizer.convert_tokens_to_ids(first)}
-    return tuple(sorted(token for token in ids if token is not None))
+    closing = _rendered(tokenizer, probe, add_generation_prompt=False).rpartition(_PROBE)[2]
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    special = [token for token in {*tokenizer.all_special_tokens, *added} if token in closing]
+    if not special:
+        raise InputError(
+            "student.model",
+            "its chat template closes an assistant turn with no special token, so there is nothing to stop at",
+            f"let it end turns with one, such as the tokenizer's EOS {tokenizer.eos_token!r}",
+        )
+    # of two that begin at one place the longer is the one that the tokenizer finds
+    closer = tokenizer.convert_tokens_to_ids(min(special, key=lambda token: (closing.index(token), -len(token))))
+    return tuple(sorted({closer} if eos is None else {closer, eos}))
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
@@ -113,9 +130,7 @@ def _closed(tokenizer: Any, turn: str, content: str) -> list[int]:
     end = next((position for position, token in enumerate(ids) if token in end_of_turn), None)
     if end is None:
         raise InputError(
-            "student.model",
-            "its chat template closes an assistant turn with no special token",
-            "use one that ends turns with a token of its own",
+            "student.model", "its chat template leaves an assistant turn of a dialogue open", "use one that ends every turn alike"
         )
     return ids[: end + 1]
 
@@ -132,8 +147,15 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], *, add_generation_pro
         raise InputError(
             "student.model", "its tokenizer has no chat template", "set one on the tokenizer and save it with the model"
         )
+    from jinja2 import TemplateError
+
     turns = [turn._asdict() for turn in messages]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt))
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt))
+    except TemplateError as error:
+        roles = ", ".join(turn.role for turn in messages)
+        problem = f"its chat template refuses a conversation of {roles} ({error})"
+        raise InputError("student.model", problem, "drop student.prompt.system if it is that, or mend the template") from None
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -46,6 +46,11 @@ class Algorithm(ABC):
         return True
 
     @property
+    def needs_signed_rewards(self) -> bool:
+        """Whether credit is the reward itself, so that only a negative one makes an attempt less likely."""
+        return False
+
+    @property
     def needs(self) -> frozenset[Need]:
         return frozenset()
 

@@ -126,6 +126,10 @@ class Grpo(Algorithm):
         return 1 if self.advantage == "raw" else 2
 
     @property
+    def needs_signed_rewards(self) -> bool:
+        return self.advantage == "raw" and self.whitening == "none"
+
+    @property
     def needs(self) -> frozenset[Need]:
         needs = {Need.BEHAVIOR_LOGPROBS}
         if self.old_policy == "proximal":
@@ -191,7 +195,7 @@ class Grpo(Algorithm):
         return LossOutput(loss, metrics, credited=policy_loss)
 
     def summarize(self, metrics: dict[str, float]) -> dict[str, float]:
-        weight, square = metrics.pop("policy/weight"), metrics.pop("policy/weight_square")
+        weight, square = metrics.pop("ess_weight"), metrics.pop("ess_square")
         return metrics | {"policy/ess_fraction": weight**2 / square if square else 0.0}
 
     def _old(self, new: Tensor, behavior: Tensor, batch: Batch) -> Tensor:
@@ -242,8 +246,8 @@ class Grpo(Algorithm):
             values = {
                 "policy/ratio": ratio,
                 "policy/mismatch_kl": weight - mismatch - 1,
-                "policy/weight": weight,
-                "policy/weight_square": weight.square(),
+                "ess_weight": weight,
+                "ess_square": weight.square(),
             }
             if self.surrogate == "clip":
                 values["policy/clip_low_fraction"] = ((ratio < 1 - self.clip_low) & (advantage < 0)).to(ratio.dtype)

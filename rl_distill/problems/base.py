@@ -53,7 +53,7 @@ def checked(groups: Iterable[Group], name: str) -> list[Group]:
     """The groups as a list.
 
     Raises:
-        InputError: there are none, or two problems have the same id.
+        InputError: there are none, two problems have the same id, or an attempt is empty or both right and wrong.
     """
     found = list(groups)
     if not found:
@@ -65,7 +65,13 @@ def checked(groups: Iterable[Group], name: str) -> list[Group]:
                 f"problems {name!r}", f"two problems have the id {group.problem.id!r}", "give every row an id of its own"
             )
         seen.add(group.problem.id)
+        _check_attempts(group, name)
     return found
+
+
+def same_text(one: Sequence[Message], other: Sequence[Message]) -> bool:
+    """Whether two conversations say the same, up to the white space around their turns."""
+    return _stripped(one) == _stripped(other)
 
 
 def teacher_trajectory(
@@ -92,6 +98,24 @@ def teacher_trajectory(
 def dialogue(prompt: str, response: str) -> tuple[Message, Message]:
     """One question and one reply."""
     return Message("user", prompt), Message("assistant", response)
+
+
+def _check_attempts(group: Group, name: str) -> None:
+    """A pair of one text pulls it both ways and teaches nothing; an empty text is a missing one."""
+    attempts, where = group.trajectories, f"problems {name!r}"
+    if any(not attempt.token_ids and not attempt.response.strip() for attempt in attempts):
+        raise InputError(where, f"problem {group.problem.id!r} has an attempt that says nothing", "give its text, or drop it")
+    correct = {_stripped(attempt.messages) for attempt in attempts if attempt.status == "correct"}
+    if any(attempt.status == "wrong" and _stripped(attempt.messages) in correct for attempt in attempts):
+        raise InputError(
+            where,
+            f"problem {group.problem.id!r} has a correct and a wrong attempt with the same text",
+            "drop one of them, or mend its label",
+        )
+
+
+def _stripped(messages: Sequence[Message]) -> tuple[Message, ...]:
+    return tuple(Message(turn.role, turn.content.strip()) for turn in messages)
 
 
 def status_of(is_correct: bool) -> Status:

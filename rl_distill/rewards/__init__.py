@@ -9,7 +9,7 @@ from rl_distill.rewards.format import Format
 from rl_distill.rewards.length import SoftOverlong
 from rl_distill.rewards.repetition import Repetition
 from rl_distill.rewards.trl_function import TrlFunction
-from rl_distill.rewards.weighted import WeightedRewards, score_groups
+from rl_distill.rewards.weighted import WeightedRewards, score_groups, wrong_answers_cost_nothing
 
 REWARDS: dict[str, type[Reward]] = {
     "accuracy": Accuracy,
@@ -25,4 +25,13 @@ if TYPE_CHECKING:
 else:
     AnyReward = one_of(REWARDS)
 
-__all__ = ["REWARDS", "AnyReward", "Accuracy", "Attempt", "Reward", "WeightedRewards", "score_groups"]
+__all__ = [
+    "REWARDS",
+    "AnyReward",
+    "Accuracy",
+    "Attempt",
+    "Reward",
+    "WeightedRewards",
+    "score_groups",
+    "wrong_answers_cost_nothing",
+]

@@ -47,6 +47,10 @@ class Accuracy(Reward):
         1000, about="a boxed text longer than this, and than twice the gold, is wrong", unit="characters", ge=1
     )
 
+    @property
+    def lowest(self) -> float:
+        return min(self.correct, self.wrong)
+
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         return [self.value(verdict) for verdict in self.verdicts(attempts)]
 

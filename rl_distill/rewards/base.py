@@ -21,6 +21,11 @@ class Reward(ABC):
         """The key of this reward in `Score.parts`."""
         return self.name
 
+    @property
+    def lowest(self) -> float | None:
+        """The least that it can give; None where only running it tells."""
+        return None
+
     @abstractmethod
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         """One unweighted value for each attempt, in order; None where no reward exists (it could not be determined).

@@ -29,6 +29,10 @@ class Format(Reward):
         if self.think == "any" and not self.boxed:
             raise InputError("rewards.format", "demands nothing", "set `boxed: true` or `think: block`")
 
+    @property
+    def lowest(self) -> float:
+        return 0.0
+
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         return [float(self.well_formed(trajectory.response)) for _, trajectory in attempts]
 

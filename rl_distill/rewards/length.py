@@ -25,6 +25,10 @@ class SoftOverlong(Reward):
                 f"cache_tokens is {self.cache_tokens}, more than max_tokens = {self.max_tokens}: give at most max_tokens"
             )
 
+    @property
+    def lowest(self) -> float:
+        return -1.0
+
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         return [self.penalty(trajectory.num_sampled) if trajectory.token_ids else None for _, trajectory in attempts]
 

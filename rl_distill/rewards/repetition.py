@@ -18,6 +18,10 @@ class Repetition(Reward):
     name: Literal["repetition"] = "repetition"
     ngram_words: int = setting(3, about="length of an n-gram", unit="words", source="open-r1 (n = 3)", ge=1)
 
+    @property
+    def lowest(self) -> float:
+        return -1.0
+
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         return [self.penalty(trajectory.response) for _, trajectory in attempts]
 

@@ -66,6 +66,19 @@ def score_groups(groups: Sequence[Group], rewards: WeightedRewards) -> list[Grou
     ]
 
 
+def wrong_answers_cost_nothing(rewards: Sequence[Reward]) -> bool:
+    """Whether a wrong answer is never worth less than 0, so that without a baseline nothing would make it less likely.
+
+    Where answers are judged, what punishes length or repetition does not count: it makes no answer wrong. False where a reward
+    has a negative weight, or a range that only running it tells.
+    """
+    weighed = [reward for reward in rewards if reward.weight]
+    if any(reward.weight < 0 or reward.lowest is None for reward in weighed):
+        return False
+    judging = [reward for reward in weighed if isinstance(reward, Accuracy)] or weighed
+    return all(reward.lowest is not None and reward.lowest >= 0 for reward in judging)
+
+
 def _checked(reward: Reward, values: list[float | None], num_attempts: int) -> list[float | None]:
     if len(values) != num_attempts:
         raise RunError(f"reward {reward.part!r} gave {len(values)} values for {num_attempts} attempts")

@@ -14,7 +14,8 @@ from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.loss_term import MAIN, LossTerm
 from rl_distill.learning.scorer import Scorer
 from rl_distill.models.digest import weight_digest
-from rl_distill.models.loading import load_model, max_context
+from rl_distill.models.loading import load_model
+from rl_distill.models.token_match import check_reference
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.recipe import BASE, REFERENCE_NEEDS, Recipe
 from rl_distill.rewards import WeightedRewards
@@ -78,22 +79,26 @@ class Workshop:
             max_generated_tokens=training.max_generated_tokens,
         )
 
-    def check(self, trainings: Mapping[str, Training]) -> None:
+    def check(self, trainings: Mapping[str, Training]) -> list[str]:
         """Read what stages learn from and what students are measured on, before hours of training.
+
+        Returns a line for each data set that only a part of is learnt from.
 
         Raises:
             InputError: it cannot be found, read, put to the student or graded.
         """
         if self.recipe.reference is not None:
             check_reference(self.tokenizer, self.recipe.reference)
+        notes = []
         for name, training in trainings.items():
             for objective in training.objectives:
                 problems = self._input(name, objective)
                 if isinstance(problems, Tokenized) and len(problems) <= REMEMBERED_GROUPS:
-                    self._check_useful(objective, problems)
+                    notes += self._check_useful(objective, problems)
         if self.recipe.evaluation is not None and self._evaluator is None:
             with _named("evaluation"):
                 self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
+        return notes
 
     def evaluate(self, update: WeightUpdate) -> tuple[EvaluationResult | None, Sequence[Group]]:
         """Measure published weights on the recipe's held-out problems; (None, []) if the recipe measures nothing."""
@@ -133,11 +138,19 @@ class Workshop:
                 self._inputs[field] = prompts_for(settings, groups, self.prompter, field)
         return self._inputs[field]
 
-    def _check_useful(self, objective: Objective, problems: Tokenized) -> None:
+    def _check_useful(self, objective: Objective, problems: Tokenized) -> list[str]:
         """Read a data set that fits in memory: an attempt that is too long, or nothing to learn from, shows now."""
         assert isinstance(objective.source, DatasetSourceConfig), "only a data set is tokenised"
-        if DatasetSource(objective.source, problems, _learnt(objective), self.prompter.max_context, 0).count() == 0:
+        useful = DatasetSource(objective.source, problems, _learnt(objective), self.prompter.max_context, 0).count()
+        if useful == 0:
             raise nothing_to_learn(problems.field, len(problems))
+        if useful == len(problems):
+            return []
+        lacking = sum(not objective.algorithm.samples(problems[index]) for index in range(len(problems)))
+        return [
+            f"note: {problems.field}.problems: {objective.algorithm.name} learns from {useful} of {len(problems)} groups; "
+            f"{lacking} lack an attempt that it needs, {len(problems) - useful - lacking} are longer than the source allows"
+        ]
 
     def _source(self, stage: str, objective: Objective) -> Source:
         model = self.recipe.student.model

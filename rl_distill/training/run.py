@@ -63,7 +63,9 @@ class _Run:
             stack.callback(ledger.close)
             stack.callback(trajectories.close)
             self.records = Records(trackers=trackers, ledger=ledger, trajectories=trajectories)
-            self.workshop.check({name: training for name, training in self._trainings().items() if not self._finished(name)})
+            unfinished = {name: training for name, training in self._trainings().items() if not self._finished(name)}
+            for note in self.workshop.check(unfinished):
+                self.say(note)
             self.folder.check_data(run_digests(self.recipe))
             self._base()
             for stage in self.recipe.stages:

@@ -4,6 +4,7 @@ from rl_distill.algorithms import AnyAlgorithm
 from rl_distill.algorithms.base import Need
 from rl_distill.config import config, setting
 from rl_distill.learning.learner import LearnerConfig
+from rl_distill.rewards import wrong_answers_cost_nothing
 from rl_distill.training.rollout_source import RolloutSourceConfig
 from rl_distill.training.sources import AnySource
 
@@ -36,6 +37,11 @@ class Objective:
         if self.source.group_size < self.algorithm.min_group_size:
             least = self.algorithm.min_group_size
             raise ValueError(f"source.group_size {self.source.group_size} has no baseline; sample {least} or more attempts")
+        if self.algorithm.needs_signed_rewards and wrong_answers_cost_nothing(self.source.rewards):
+            raise ValueError(
+                "source.rewards never give a wrong answer less than 0, so with advantage raw nothing would make it less likely; "
+                "give [{name: accuracy, correct: 1, wrong: -1}], or take an advantage with a baseline"
+            )
 
 
 @config

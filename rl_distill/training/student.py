@@ -13,8 +13,9 @@ from pydantic import Discriminator, Tag
 
 from rl_distill.config import config, dump, one_of, setting
 from rl_distill.errors import InputError
-from rl_distill.models.loading import Architecture, context_of, load_tokenizer, max_context
+from rl_distill.models.loading import Architecture, context_of, load_settings, load_tokenizer
 from rl_distill.models.pretrained import PretrainedModel
+from rl_distill.models.token_match import check_rows
 from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
 from rl_distill.problems import AnyProblemSet
 from rl_distill.problems.base import data_digests

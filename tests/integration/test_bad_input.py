@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from refusals import last_line, refused
 from tiny_runs import rolled_out, start_cli, taught
 
 # override(s) of a sound recipe -> the line after "error: "
@@ -46,6 +47,10 @@ REFUSED = {
     "stages.grpo.source.sampling.top_p=0.9": "stages.grpo.source.sampling.top_p: is below 1, which would make the ratios wrong;",
     "stages.grpo.source.sampling.temperature=0": "stages.grpo.source.sampling.temperature: is 0, which leaves nothing to explo",
     "stages.grpo.source.group_size=1": "stages.grpo.source.group_size: 1 has no baseline; sample 2 or more attempts",
+    "stages.grpo.algorithm.advantage=raw stages.grpo.source.rewards=[{name: accuracy}]": (
+        "stages.grpo.source.rewards: never give a wrong answer less than 0, so with advantage raw nothing would make it less "
+        "likely; give [{name: accuracy, correct: 1, wrong: -1}], or take an advantage with a baseline"
+    ),
     "stages.grpo.algorithm.max_refills=2": "stages.grpo.algorithm.max_refills: has no effect unless drop_flat_groups is true;",
     "stages.grpo.learner.floor_fraction=0.1": "stages.grpo.learner.floor_fraction: has no effect on a constant schedule; drop",
     "stages.grpo.steps=null stages.grpo.max_generated_tokens=9 stages.grpo.learner.schedule=linear": (
@@ -56,14 +61,6 @@ REFUSED = {
     "stages.grpo.start=nowhere": "stages.grpo.start: 'nowhere' is no earlier stage; choose one of base, sft",
     "stages.redi.name=sft": "stages: two are named 'sft'; give each a name of its own",
 }
-
-
-def refused(result: tuple[int, str, str]) -> str:
-    """The text after `error: ` of a command that said exactly one line, on stderr."""
-    code, out, err = result
-    assert (code, out) == (2, ""), err
-    assert re.fullmatch(r"error: [^\n]+: [^\n]+; [^\n]+\n", err), err
-    return err.removeprefix("error: ").strip()
 
 
 @pytest.mark.parametrize("overrides", REFUSED)
@@ -127,13 +124,6 @@ def dataset(problems: dict[str, object], **changes: object) -> dict[str, object]
 def test_an_empty_data_set_is_refused(tiny_recipe, tmp_path, cli):
     recipe = tiny_recipe(taught(**dataset(rows(tmp_path / "empty.jsonl"))))
     assert "the set is empty; check its path" in refused(last_line(cli("train", recipe.path)))
-
-
-def last_line(result: tuple[int, str, str]) -> tuple[int, str, str]:
-    """A run that got as far as making its base student has said so."""
-    code, out, err = result
-    assert all(line.startswith("base: ") for line in out.splitlines())
-    return code, "", err
 
 
 @pytest.mark.parametrize("length", [{"steps": 2}, {"steps": None, "epochs": 1}])
@@ -316,3 +306,26 @@ def test_a_later_stage_that_cannot_learn_is_found_before_the_first_one_trains(ti
 def test_a_reference_that_is_not_there_is_named(tiny_recipe, cli):
     code, _, err = cli("train", tiny_recipe(taught("dpo"), reference="/no/such/folder").path)
     assert code == 2 and err.startswith("error: reference: there is no folder '/no/such/folder'")
+
+
+@pytest.mark.parametrize(
+    ("switch", "rewards"),
+    [
+        ("advantage=raw", "[{name: accuracy, correct: 1, wrong: -1}]"),
+        ("advantage=raw", "[{name: soft_overlong}]"),
+        ("advantage=group_center", "[{name: accuracy}]"),
+        ("advantage=leave_one_out", "[{name: accuracy}]"),
+    ],
+)
+def test_rewards_that_can_tell_right_from_wrong_are_taken(switch, rewards, tiny_recipe):
+    from rl_distill.recipe import load_recipe
+
+    overrides = [f"stages.grpo.algorithm.{switch}", f"stages.grpo.source.rewards={rewards}"]
+    load_recipe(tiny_recipe(rolled_out()).path, overrides)
+
+
+def test_credit_that_is_whitened_over_the_step_needs_no_signed_rewards(tiny_recipe):
+    from rl_distill.recipe import load_recipe
+
+    raw = ["stages.grpo.algorithm.advantage=raw", "stages.grpo.source.rewards=[{name: accuracy}]"]
+    load_recipe(tiny_recipe(rolled_out()).path, [*raw, "stages.grpo.algorithm.whitening=token"])

@@ -167,3 +167,71 @@ def test_a_template_with_a_system_line_of_its_own_keeps_it_and_the_thinking():
     assert spoken(tokenizer, reply) == tokenizer.encode(f"{reply}<|im_end|>", add_special_tokens=False)
     assert encode_conversation(tokenizer, (*messages, Message("assistant", reply)))[0][: len(prompt)] == prompt
     assert tokenizer.decode(encode_prompt(tokenizer, PromptFormat(system="brief").messages("2?"))).count("system") == 1
+
+
+def test_a_token_that_only_the_vocabulary_marks_as_special_ends_turns():
+    """Llama 3: <|eot_id|> is special in the vocabulary, and none of the tokenizer's named tokens."""
+    from tokenizers import AddedToken
+
+    tokenizer = bytes_tokenizer()
+    tokenizer.add_tokens([AddedToken("<|eot_id|>", special=True)])
+    tokenizer.chat_template = CHATML_TEMPLATE.replace("<|im_end|>", "<|eot_id|>")
+    closer = tokenizer.convert_tokens_to_ids("<|eot_id|>")
+    assert "<|eot_id|>" not in tokenizer.all_special_tokens
+    assert end_of_turn_ids(tokenizer) == (tokenizer.eos_token_id, closer)
+    assert spoken(tokenizer, "4")[-1] == closer and decode(tokenizer, spoken(tokenizer, "4")) == "4"
+
+
+def test_a_base_models_eos_ends_a_turn_when_it_is_sampled_and_is_not_what_is_taught():
+    """Qwen2.5: the tokenizer's EOS is <|endoftext|>, which the template never prints."""
+    tokenizer = bytes_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.eos_token = "<|endoftext|>"
+    eos, closer = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    assert end_of_turn_ids(tokenizer) == (eos, closer)
+    assert spoken(tokenizer, "4")[-1] == closer and eos not in spoken(tokenizer, "4")
+
+
+def test_turns_that_end_in_nothing_are_refused_before_anything_is_said():
+    tokenizer = bytes_tokenizer()
+    tokenizer.chat_template = CHATML_TEMPLATE.replace("<|im_end|>", "")
+    with pytest.raises(InputError, match=r"nothing to stop at; let it end turns with one, such as .* EOS '<.im_end.>'"):
+        end_of_turn_ids(tokenizer)
+
+
+def test_the_end_of_turn_is_found_where_the_template_opens_a_reply_otherwise_than_it_prints_one():
+    tokenizer = bytes_tokenizer()
+    tokenizer.chat_template = CHATML_TEMPLATE.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n" + " " * 40)
+    assert end_of_turn_ids(tokenizer) == (tokenizer.convert_tokens_to_ids("<|im_end|>"),)
+
+
+def test_the_beginning_of_text_stands_once_also_where_the_tokenizer_would_add_it():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = bytes_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
+    assert tokenizer.encode("4")[0] == bos
+    tokenizer.chat_template = "{{ bos_token }}" + CHATML_TEMPLATE
+    conversation = (Message("user", "2 + 2?"), Message("assistant", "4"))
+    assert (
+        encode_prompt(tokenizer, conversation[:1]).count(bos) == encode_conversation(tokenizer, conversation)[0].count(bos) == 1
+    )
+
+
+def test_a_conversation_that_the_template_refuses_is_an_input_error_with_its_words():
+    tokenizer = bytes_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(InputError, match=r"refuses a conversation of system, user \(System role not supported\)"):
+        encode_prompt(tokenizer, DIALOGUE[:2])
+
+
+def test_a_tokenizer_that_is_given_another_template_or_eos_is_looked_at_again():
+    tokenizer = bytes_tokenizer()
+    before = end_of_turn_ids(tokenizer)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.eos_token = "<|endoftext|>"
+    assert end_of_turn_ids(tokenizer) == (tokenizer.eos_token_id, *before)
+    tokenizer.chat_template = CHATML_TEMPLATE.replace("<|im_end|>", "<|endoftext|>")
+    assert end_of_turn_ids(tokenizer) == (tokenizer.eos_token_id,)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from rl_distill.errors import InputError
 from rl_distill.models.loading import Architecture, load_model, load_tokenizer, save_pretrained
 from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
-from rl_distill.text import encode_prompt
+from rl_distill.text import encode_prompt, end_of_turn_ids
 from rl_distill.trajectory import Message
 
 SMALL = Architecture(hidden_size=16, intermediate_size=32, num_layers=1, max_context=64)
@@ -77,6 +77,31 @@ def test_a_model_that_caps_its_logits_is_refused(tmp_path):
     Gemma2ForCausalLM(settings).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="changes its logits"):
         load_model(str(tmp_path))
+
+
+def test_a_folder_that_lacks_weights_is_refused_rather_than_filled_with_random_ones(tmp_path):
+    tokenizer = arithmetic_tokenizer()
+    model = SMALL.build(tokenizer)
+    model.config.tie_word_embeddings = False  # the head is saved nowhere: until now it was the embedding
+    save_pretrained(model, tokenizer, tmp_path)
+    with pytest.raises(InputError, match=r"lacks 1 of the model's weights, such as 'lm_head.weight', which would be random"):
+        load_model(str(tmp_path))
+
+
+def test_a_saved_student_names_the_tokens_that_end_its_turns(tmp_path):
+    tokenizer = byte_bpe_tokenizer(["15 - 9 + 4 = ? so 10"] * 9, 300)
+    model = SMALL.build(tokenizer)
+    save_pretrained(model, tokenizer, tmp_path / "one")
+    assert GenerationConfig.from_pretrained(tmp_path / "one").eos_token_id == tokenizer.eos_token_id
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_end|>"]})
+    tokenizer.eos_token = "<|endoftext|>"
+    save_pretrained(model, load_tokenizer(_saved(tokenizer, tmp_path / "two")), tmp_path / "two")
+    assert GenerationConfig.from_pretrained(tmp_path / "two").eos_token_id == list(end_of_turn_ids(tokenizer))
+
+
+def _saved(tokenizer, folder) -> str:
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def test_dropout_is_turned_off(tmp_path):

@@ -6,9 +6,10 @@ import pytest
 
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError, RunError
-from rl_distill.rewards import Accuracy, WeightedRewards, score_groups
+from rl_distill.rewards import Accuracy, WeightedRewards, score_groups, wrong_answers_cost_nothing
 from rl_distill.rewards.base import Attempt, Reward
 from rl_distill.rewards.format import Format
+from rl_distill.rewards.length import SoftOverlong
 from rl_distill.rewards.repetition import Repetition
 from rl_distill.trajectory import Group
 
@@ -93,3 +94,24 @@ def test_groups_keep_their_shape_and_only_gain_scores(attempt: Callable[..., Att
     assert [trajectory.messages for trajectory in scored[0].trajectories] == [right.messages, wrong.messages]
     assert groups[0].trajectories[0].score is None
     assert score_groups([], WeightedRewards((Accuracy(),))) == []
+
+
+@pytest.mark.parametrize(
+    ("rewards", "nothing"),
+    [
+        ((Accuracy(),), True),
+        ((Accuracy(wrong=-1.0),), False),
+        ((Accuracy(correct=2.0, wrong=1.0),), True),
+        ((Accuracy(), Format(weight=0.5)), True),
+        ((Accuracy(), SoftOverlong()), True),  # a short wrong answer costs nothing
+        ((Accuracy(wrong=-1.0), Format()), False),
+        ((Accuracy(weight=0.0), Format()), True),
+        ((Accuracy(weight=0.0), SoftOverlong()), False),
+        ((Format(), Repetition()), False),
+        ((Format(weight=-1.0),), False),
+        ((Accuracy(), Fixed(value=-1.0)), False),  # what a function gives only running it tells
+        ((Accuracy(), Fixed(value=-1.0, weight=0.0)), True),
+    ],
+)
+def test_whether_a_wrong_answer_can_be_worth_less_than_zero(rewards: tuple[Reward, ...], nothing: bool) -> None:
+    assert wrong_answers_cost_nothing(rewards) is nothing

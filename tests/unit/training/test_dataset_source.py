@@ -101,3 +101,10 @@ def test_a_conversation_of_its_own_is_taken_as_it_is_but_not_beside_a_prompt_for
 def test_a_prompt_format_is_put_around_the_problem():
     made = tokenized(prompt=PromptFormat(instruction="why"))[0]
     assert made.trajectories[0].messages[0] == Message("user", f"{made.problem.prompt}\nwhy")
+
+
+def test_one_useful_group_among_many_is_found_in_every_epoch_wherever_it_stands():
+    groups = list(PROBLEMS.groups())
+    alone = tokenized([groups[0], *(replace(group, trajectories=()) for group in groups[1:])])
+    found = source(alone)
+    assert all({group.problem.id for group in found.next(step)} == {groups[0].problem.id} for step in range(40))
