@@ -138,6 +138,10 @@ def _imported(path: str) -> Callable[..., Any]:
         raise ValueError(f"function {path!r} cannot be imported ({reason}): put its folder on PYTHONPATH") from error
     if not callable(function) or inspect.isclass(function):
         raise ValueError(f"function {path!r} is no function: name one f(prompts, completions, **columns)")
+    if module_name.partition(".")[0] == "trl":
+        from accelerate import PartialState
+
+        PartialState()  # TRL's own functions log through accelerate, which raises before it has this
     return function  # type: ignore[no-any-return]
 
 

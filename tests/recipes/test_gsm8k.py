@@ -24,6 +24,7 @@ pytestmark = [
 ]
 
 RECIPES = Path(__file__).resolve().parents[2] / "experiments" / "gsm8k"
+ARMS = ("redi", "redi_alpha0", "redi_hot", "dpo", "simpo")
 TINY_STUDENT = [
     "student.model.hidden_size=32",
     "student.model.intermediate_size=64",
@@ -57,11 +58,11 @@ def run(recipe: str, folder: Path, *overrides: str) -> tuple[dict[str, Any], lis
 
 
 def short_pairs(steps: int) -> list[str]:
-    """Overrides with which every step of redi and redi_alpha0 sees the same pairs, so that steps can be compared."""
+    """Overrides with which every step of every arm sees the same pairs, so that steps can be compared."""
     pairs = sum(bool(contrast_samples(group)) for group in Gsm8kSolutions(part="train", num_problems=20).groups())
     return [
         f"stages.{stage}.{setting}"
-        for stage in ("redi", "redi_alpha0")
+        for stage in ARMS
         for setting in ("source.problems.num_problems=20", f"source.groups_per_step={pairs}", f"epochs={steps}")
     ]
 
@@ -102,7 +103,7 @@ def test_redi_widens_the_margin_more_than_its_control_which_raises_the_chosen(re
 
 def test_every_student_is_measured_on_problems_that_no_stage_sees_and_every_answer_gets_a_verdict(redi: Any) -> None:
     folder, summary, _ = redi
-    assert [route["name"] for route in summary["routes"]] == ["base", "sft", "redi", "redi_alpha0"]
+    assert [route["name"] for route in summary["routes"]] == ["base", "sft", *ARMS]
     trained_on = {json.loads(line)["problem"] for line in (folder / "ledger.jsonl").read_text().splitlines()}
     for route in summary["routes"]:
         result = json.loads((folder / "stages" / route["name"] / "result.json").read_text())["evaluation"]
@@ -125,6 +126,13 @@ def test_grpo_takes_the_pretrained_student_from_the_cache_and_grades_what_it_sam
         assert line["reward/mean"] == pytest.approx(line["reward/accuracy"] + 0.1 * line["reward/format"])
 
 
+def test_every_arm_takes_the_same_pairs_in_the_same_order(redi: Any) -> None:
+    folder, _, _ = redi
+    ledger = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    orders = {arm: [line["problem"] for line in ledger if line["stage"] == arm] for arm in ARMS}
+    assert len(orders["redi"]) > 8 and all(order == orders["redi"] for order in orders.values())
+
+
 @pytest.mark.parametrize("recipe", ["sft_redi.yaml", "grpo.yaml"])
 def test_a_model_folder_takes_the_place_of_the_student_that_is_built(recipe: str, tmp_path: Path) -> None:
     texts = [group.problem.prompt for group in Gsm8kSolutions(num_problems=50).groups()]
@@ -138,5 +146,14 @@ def test_a_model_folder_takes_the_place_of_the_student_that_is_built(recipe: str
     assert (saved["hidden_size"], saved["num_hidden_layers"]) == (32, 1)
 
 
-def test_both_recipes_build_the_same_student() -> None:
-    assert read_yaml(RECIPES / "grpo.yaml")["student"] == read_yaml(RECIPES / "sft_redi.yaml")["student"]
+@pytest.mark.parametrize("other", ["grpo.yaml", "preference_rates.yaml"])
+def test_all_recipes_build_the_same_student(other: str) -> None:
+    assert read_yaml(RECIPES / other)["student"] == read_yaml(RECIPES / "sft_redi.yaml")["student"]
+
+
+def test_the_baselines_run_at_the_rates_that_were_best_of_three() -> None:
+    swept, used = (load_recipe(RECIPES / f"{name}.yaml").stages for name in ("preference_rates", "sft_redi"))
+    for method in ("dpo", "simpo"):
+        (best,) = [stage for stage in swept if stage.name == f"{method}_middle"]
+        (arm,) = [stage for stage in used if stage.name == method]
+        assert (arm.algorithm, arm.learner) == (best.algorithm, best.learner)
