@@ -11,7 +11,9 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -148,7 +150,7 @@ def collapses(runs: Sequence[Path]) -> dict[str, list[str]]:
         alarms = json.loads((run / "summary.json").read_text())["alarms"]
         for stage in load_recipe(run / "recipe.yaml").stages:
             steps = [alarm["step"] for alarm in alarms if (alarm["stage"], alarm["alarm"]) == (stage.name, "collapse")]
-            found[stage.name].append(str(steps[0]) if steps else "none")
+            found[stage.name].append(str(steps[0] + 1) if steps else "none")
     return {stage: steps for stage, steps in found.items() if set(steps) != {"none"}}
 
 
@@ -196,7 +198,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of one recipe, each with its own seed")
     parser.add_argument("--figure", type=Path, help="PNG to draw the curves into")
     given = parser.parse_args()
-    measured = [measure(run) for run in given.runs]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+        measured = list(processes.map(measure, given.runs))
     print(ends_table([points for points, _ in measured], collapses(given.runs)), end="\n\n")
     print(authors_table([authors for _, authors in measured]))
     if given.figure:
