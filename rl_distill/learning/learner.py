@@ -59,8 +59,12 @@ class Learner(Protocol):
     @property
     def steps_done(self) -> int: ...
 
-    def step(self, samples: Sequence[Sample]) -> StepReport:
-        """One optimizer step. Where its loss or gradient is not finite the weights stay as they are: `learner/skipped` is 1."""
+    def step(self, samples: Sequence[Sample], *, schedule_step: int | None = None) -> StepReport:
+        """One optimizer step. Where its loss or gradient is not finite the weights stay as they are: `learner/skipped` is 1.
+
+        Args:
+            schedule_step: where in the learning rate's schedule it stands; None is the number of steps done.
+        """
         ...
 
     def logprobs(self, trajectories: Sequence[Trajectory], *, temperature: float = 1.0) -> list[tuple[float, ...]]:

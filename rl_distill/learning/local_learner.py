@@ -64,10 +64,10 @@ class LocalLearner:
         )
         self._rate_fraction()  # a schedule that cannot be computed fails here, not at the first step
 
-    def step(self, samples: Sequence[Sample]) -> StepReport:
+    def step(self, samples: Sequence[Sample], *, schedule_step: int | None = None) -> StepReport:
         metrics, gradient = self._backward(samples)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.max_grad_norm or float("inf")).item()
-        rate = self.config.learning_rate * self._rate_fraction()
+        rate = self.config.learning_rate * self._rate_fraction(schedule_step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         metrics |= {"gradient/norm": norm, **gradient.metrics(norm), "learner/learning_rate": rate}
@@ -75,7 +75,7 @@ class LocalLearner:
         if math.isfinite(norm) and math.isfinite(metrics["loss"]):
             moved = UpdateNorm(self.trained)
             self.optimizer.step()
-            metrics |= moved.metrics()
+            metrics |= {"learner/skipped": 0.0, **moved.metrics()}
         else:
             metrics |= {"learner/skipped": 1.0, "update/norm": 0.0, "update/relative": 0.0}
         self.optimizer.zero_grad(set_to_none=True)
@@ -90,7 +90,7 @@ class LocalLearner:
         if not samples or sum(len(share) for _, share in present) != len(samples):
             known = ", ".join(repr(term.source) for term in self.terms)
             raise ValueError(f"source: a step has samples, and each comes from one of {known}")
-        gradient = GradientShares(self.trained, active=len(self.terms) > 1)
+        gradient = GradientShares(self.trained, [term.label for term in self.terms])
         for term, share in present:
             sources = source_names(share)
             found = accumulate(
@@ -103,7 +103,7 @@ class LocalLearner:
                 max_tokens=self.config.micro_batch_tokens,
                 weight=term.weight,
             )
-            gradient.mark(term.source or "main")
+            gradient.mark(term.label)
             loss += term.weight * found["loss"]
             metrics |= {term.path(name): value for name, value in found.items()}
         return metrics | {"loss": loss}, gradient
@@ -157,12 +157,12 @@ class LocalLearner:
                 chunk_tokens=self.config.logprob_chunk_tokens,
             )
 
-    def _rate_fraction(self) -> float:
+    def _rate_fraction(self, step: int | None = None) -> float:
         warmup = self.config.warmup_steps
         if warmup is None:
             warmup = round(self.config.warmup_fraction * (self.total_steps or 0))
         return rate_fraction(
-            self.steps_done,
+            self.steps_done if step is None else step,
             schedule=self.config.schedule,
             warmup_steps=warmup,
             total_steps=self.total_steps,

@@ -20,6 +20,11 @@ class LossTerm:
     weight: float = 1.0
     temperature: float = 1.0
 
+    @property
+    def label(self) -> str:
+        """Its name where several terms are told apart."""
+        return self.source or "main"
+
     def path(self, metric: str) -> str:
         """Where a metric of this term stands among the step's."""
         return metric if self.source == MAIN else f"beside/{self.source}/{metric}"

@@ -1,36 +1,40 @@
 """How large an optimizer step really was: of each source's gradient, and of the change of the weights."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 
 class GradientShares:
-    """The norm of what each source adds to a gradient that accumulates in the parameters.
+    """The norm of what each source adds to a gradient that accumulates in the parameters. Holds one copy of the gradient.
 
     Args:
         parameters: those that are trained.
-        active: False measures nothing and copies nothing, for steps with a single source.
+        sources: all that a step may have; of a single one nothing is measured and nothing copied.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], *, active: bool) -> None:
-        self.parameters, self.active = parameters, active
-        self.norms: dict[str, float] = {}
+    def __init__(self, parameters: Sequence[Tensor], sources: Sequence[str]) -> None:
+        self.parameters, self.active = parameters, len(sources) > 1
+        self.norms = dict.fromkeys(sources, 0.0)
         self._before: list[Tensor] = []
 
     def mark(self, source: str) -> None:
         """Everything since the mark before came from this source."""
         if not self.active:
             return
-        now = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in self.parameters]
-        added = [new - old for new, old in zip(now, self._before, strict=True)] if self._before else now
-        self.norms[source] = get_total_norm(added).item()
-        self._before = now
+        if not self._before:
+            self._before = [torch.zeros_like(parameter) for parameter in self.parameters]
+        square = 0.0
+        for parameter, before in zip(self.parameters, self._before, strict=True):
+            if parameter.grad is not None:
+                square += (parameter.grad - before).norm().item() ** 2
+                before.copy_(parameter.grad)
+        self.norms[source] = square**0.5
 
     def metrics(self, whole: float) -> dict[str, float]:
-        """Each source's share of the sum of norms, and how far the sources agree.
+        """Each source's share of the sum of norms, 0 for one that has no part in this step, and how far the sources agree.
 
         Args:
             whole: norm of the whole gradient. Agreement is the cosine between two sources' gradients (of more, its mean over
@@ -54,6 +58,7 @@ class UpdateNorm:
         self._before = [parameter.detach().clone() for parameter in parameters]
 
     def metrics(self) -> dict[str, float]:
-        changes = [now.detach() - before for now, before in zip(self.parameters, self._before, strict=True)]
-        norm, size = get_total_norm(changes).item(), get_total_norm(self._before).item()
+        pairs = list(zip(self.parameters, self._before, strict=True))
+        norm = math.hypot(*((now.detach() - before).norm().item() for now, before in pairs))
+        size = math.hypot(*(before.norm().item() for _, before in pairs))
         return {"update/norm": norm, "update/relative": norm / size if size else 0.0}

@@ -110,7 +110,7 @@ def row_group(row: Row, number: int, *, source: str, answer: str | None) -> Grou
     Columns that are None count as absent, as they are where sets of different columns were concatenated.
 
     Args:
-        number: of the row, for the problem's id.
+        number: of the row, which gives the problem its id where no column `id` does.
         source: what the rows come from.
         answer: the gold answer, if there is one.
 
@@ -123,7 +123,8 @@ def row_group(row: Row, number: int, *, source: str, answer: str | None) -> Grou
     if not before or before[-1].role != "user":
         raise InputError(row.where, "has no user turn before the response", "end the prompt with a user turn")
     metadata = {column: value for column, value in row.values.items() if column not in _COLUMNS}
-    problem = Problem(id=f"{source}-{number}", prompt=before[-1].content, answer=answer, source=source, metadata=metadata)
+    name = str(row.values["id"]) if isinstance(row.values.get("id"), str | int) else f"{source}-{number}"
+    problem = Problem(id=name, prompt=before[-1].content, answer=answer, source=source, metadata=metadata)
     if not attempts and len(before) > 1:
         remedy = "put a system turn into the recipe's prompt format, and prompts of several turns into data with responses"
         raise InputError(row.where, f"a prompt of {len(before)} turns cannot be rolled out", remedy)

@@ -45,7 +45,7 @@ METRICS: dict[str, Metric] = {
     "update/norm": Metric("L2 norm of the change of the weights in this step, as it happened"),
     "update/relative": Metric("the same divided by the norm of the weights"),
     "alarm/<name>": Metric("1 while the alarm's condition holds, from the step at which it fires"),
-    "learner/skipped": Metric("1 if the step's loss or gradient was not finite and the weights were left alone"),
+    "learner/skipped": Metric("optimizer steps whose loss or gradient was not finite: they left the weights alone", "count"),
     "learner/learning_rate": Metric("learning rate of this step"),
     "learner/micro_batches": Metric("micro-batches that the step was split into", "count"),
     "learner/padding_fraction": Metric("padding among all token positions that the learner computed", "fraction"),

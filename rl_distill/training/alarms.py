@@ -5,11 +5,13 @@ and again only after a calm of 20 steps; a stop at every step, so that going on 
 of the checkpoint: a resumed run fires as an undisturbed one.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from statistics import mean, variance
+from itertools import pairwise
+from statistics import mean
 from typing import Any, ClassVar, Literal
 
 from rl_distill.config import config, setting
@@ -17,7 +19,8 @@ from rl_distill.config import config, setting
 Action = Literal["ignore", "warn", "stop"]
 BESIDE = "beside/"
 FLOAT32_RESOLUTION = 2.0**-24  # a change smaller than this share of a number is rounded away
-CALM_STEPS = 20
+CALM_STEPS = 20  # without the condition, before an alarm warns again
+START_STEPS = 3  # few, so that a fast collapse is no part of its own start
 Metrics = Mapping[str, float]
 
 
@@ -48,11 +51,12 @@ class NotFinite(Alarm):
     patience: int = setting(1, about="steps in a row before it fires", ge=1)
 
     def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
-        bad = [path for path, value in metrics.items() if not abs(value) < float("inf")]
+        bad = [path for path, value in metrics.items() if not math.isfinite(value)]
         if not bad:
             return None
         values = ", ".join(f"{path} {metrics[path]}" for path in bad[:3])
-        skipped = "; the weights were left as they were" if metrics.get("learner/skipped") else ""
+        updates = metrics.get("learner/skipped", 0.0)
+        skipped = f"; {updates:g} of the step's updates were skipped, with the weights left as they were" if updates else ""
         return f"{values}{skipped}: try a lower learner.learning_rate or precision float32, in a new run_dir"
 
 
@@ -69,19 +73,19 @@ class Collapse(Alarm):
     max_drop: float = setting(
         0.3, about="fall of logprob/chosen below its start", unit="nats", source="arXiv:2505.24850, between its runs", gt=0
     )
-    window: int = setting(10, about="both start and present are means over this many steps", unit="steps", ge=1)
+    window: int = setting(10, about="the present is the mean over this many steps; the start is the first three", ge=1)
 
     def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
-        value = metrics.get("logprob/chosen")
-        if value is None or "credit/negatives" not in metrics:
+        value = metrics.get("logprob/chosen", math.nan)
+        if not math.isfinite(value) or "credit/negatives" not in metrics:
             return None
         first, recent = memory.setdefault("first", []), memory.setdefault("recent", [])
-        if len(first) < self.window:
+        if len(first) < min(START_STEPS, self.window):
             first.append(value)
         recent.append(value)
         del recent[: -self.window]
         start, now = mean(first), mean(recent)
-        noise = (_squared_error(first) + _squared_error(recent)) ** 0.5  # the pairs differ from step to step
+        noise = (_variance_between_steps(recent) * (1 / len(first) + 1 / len(recent))) ** 0.5
         if start - now - 2 * noise <= self.max_drop:
             return None
         return (
@@ -90,9 +94,9 @@ class Collapse(Alarm):
         )
 
 
-def _squared_error(values: Sequence[float]) -> float:
-    """Squared standard error of a mean; 0 of a single value."""
-    return variance(values) / len(values) if len(values) > 1 else 0.0
+def _variance_between_steps(values: Sequence[float]) -> float:
+    """Variance of what differs from step to step, from differences of neighbors, so that a trend is no part of it."""
+    return mean((now - before) ** 2 / 2 for before, now in pairwise(values)) if len(values) > 1 else 0.0
 
 
 @config
@@ -107,7 +111,7 @@ class WeightlessNegatives(Alarm):
 
     def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
         wrong = metrics.get("credit/negatives")
-        if wrong is None:
+        if wrong is None or metrics.get("group/zero_variance_fraction") == 1.0:  # that is flat_reward's
             return None
         weightless = wrong > 0 and metrics["credit/weightless_negatives"] >= wrong
         unequal = metrics.get("group/zero_variance_fraction", 1.0) < 1
@@ -133,6 +137,9 @@ class NoUpdate(Alarm):
             return None
         if "update/norm" not in metrics:
             return "no group gave anything to train on: the model does not change"
+        absent = [path.rpartition("/")[2] for path, share in metrics.items() if path.startswith("gradient/share/") and not share]
+        if absent:
+            return f"objective {absent[0]!r} has no part in the gradient: its groups teach nothing, or it is without weight"
         if metrics["gradient/norm"] == 0:
             return "the gradient is 0: nothing is learnt, and only the optimizer's momentum or weight decay moves the model"
         if metrics["update/relative"] < FLOAT32_RESOLUTION:
@@ -168,7 +175,7 @@ class Mismatch(Alarm):
 
     def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
         kl = metrics.get("policy/mismatch_kl", 0.0)
-        if kl <= self.max_kl:
+        if not kl > self.max_kl:
             return None
         return (
             f"policy/mismatch_kl is {kl:.3g}: learner and engine disagree on what was sampled; check precision, engine and "
@@ -220,9 +227,19 @@ class AlarmBoard:
         return alerts
 
     def ringing(self) -> dict[str, float]:
-        """Metrics: 1 for every alarm whose condition has held for its patience."""
+        """Metrics: 1 for every alarm whose condition has held for its patience, with the paths of its objective."""
+        found = {}
+        for key, steps in self._held.items():
+            name, _, objective = key.partition(":")
+            if steps >= self.armed[name].patience:
+                found[f"{BESIDE}{objective}/alarm/{name}" if objective else f"alarm/{name}"] = 1.0
+        return found
+
+    def stopping(self) -> str | None:
+        """An alarm that stops the run and whose condition held at the last step."""
         names = {key: key.partition(":")[0] for key in self._held}
-        return {f"alarm/{name}": 1.0 for key, name in names.items() if self._held[key] >= self.armed[name].patience}
+        stopping = {key: self.armed[name] for key, name in names.items() if self.armed[name].action == "stop"}
+        return next((key for key, alarm in stopping.items() if self._held[key] >= alarm.patience), None)
 
     def _fires(self, key: str, alarm: Alarm, holds: bool) -> bool:
         self._held[key] = self._held.get(key, 0) + 1 if holds else 0

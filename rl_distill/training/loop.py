@@ -14,6 +14,7 @@ from rl_distill.algorithms.base import Need
 from rl_distill.learning.learner import Learner
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import Scorer
+from rl_distill.tracking.metric_names import explain
 from rl_distill.training.sources import Source
 from rl_distill.trajectory import Group, Sample, Trajectory
 
@@ -95,7 +96,8 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         annotated = time.perf_counter()
         samples = [sample for share, _ in credit.values() for sample in share]
         rounds = _mini_batches_of_all([share for share, _ in credit.values()], parts.mini_batches)
-        reports = [parts.learner.step(part).metrics for part in rounds]
+        first = progress.step * parts.mini_batches  # a round with nothing to train on moves the schedule all the same
+        reports = [parts.learner.step(part, schedule_step=first + place).metrics for place, part in enumerate(rounds)]
         trained = time.perf_counter()
         parts.refresh(progress.step + 1)
         ended = time.perf_counter()
@@ -170,11 +172,19 @@ def _with_trajectories(samples: Sequence[Sample], trajectories: Sequence[Traject
 
 
 def _means(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the optimizer steps of a round that have it; a round that taught nothing has none and says so."""
+    """Counts add up over the optimizer steps of a round, other metrics are means over those that have them.
+
+    A round that taught nothing has none and says so.
+    """
     if not reports:
         return {"batch/sequences": 0.0}
     found: dict[str, list[float]] = {}
     for report in reports:
         for name, value in report.items():
             found.setdefault(name, []).append(value)
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    return {name: sum(values) / (1 if _is_count(name) else len(values)) for name, values in found.items()}
+
+
+def _is_count(path: str) -> bool:
+    metric = explain(path)
+    return metric is not None and metric.unit in ("count", "tokens")

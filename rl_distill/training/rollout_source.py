@@ -111,15 +111,16 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     rewards = [reward for trajectory in attempts if (reward := trajectory.reward) is not None]
     tokens = [trajectory.num_sampled for trajectory in attempts]
     by_group = [[t.reward for t in group.trajectories if t.reward is not None] for group in groups]
-    flat = [len(set(values)) <= 1 for values in by_group]
+    flat = [len(set(values)) == 1 for values in by_group if len(values) > 1]  # one reward alone is neither flat nor not
     metrics = {
         "group/count": float(len(groups)),
-        "group/zero_variance_fraction": sum(flat) / len(flat),
         "rollout/generated_tokens": float(sum(tokens)),
         "rollout/response_tokens": sum(tokens) / len(tokens),
         "rollout/truncated_fraction": sum(trajectory.finish_reason == "length" for trajectory in attempts) / len(attempts),
         "rollout/unverifiable": float(sum(trajectory.status == "unverifiable" for trajectory in attempts)),
     }
+    if flat:
+        metrics["group/zero_variance_fraction"] = sum(flat) / len(flat)
     judged = [attempt.status == "correct" for attempt in attempts if attempt.status in ("correct", "wrong")]
     if judged:
         metrics["rollout/correct_fraction"] = sum(judged) / len(judged)

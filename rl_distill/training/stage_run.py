@@ -80,6 +80,8 @@ class StageRun:
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
         """Train, evaluate and seal `stages/NAME`; returns its result. `say` takes a line for the user."""
         progress = self._resume(say)
+        if self.parts.finished(progress) and (alarm := self.board.stopping()):
+            raise RunError(f"alarm {alarm} stopped stage {self.name!r} after its last step; {_regardless(alarm)}")
         self.records.trackers.begin(self.name, self.parts.steps)
         self._boundary = self._state(progress)
         try:
@@ -152,11 +154,8 @@ class StageRun:
         if due or stopping or self.stop.signal_name:
             self._save(score)
         if stopping:
-            name = stopping.alarm.partition(":")[0]
-            raise RunError(
-                f"alarm {stopping.alarm} stopped stage {self.name!r} after step {progress.step}: {stopping.text}; to go on "
-                f"regardless, add alarms.{name}.action=warn"
-            )
+            where = f"stage {self.name!r} after step {progress.step}"
+            raise RunError(f"alarm {stopping.alarm} stopped {where}: {stopping.text}; {_regardless(stopping.alarm)}")
         if self.stop.signal_name and not self.parts.finished(progress):
             raise Interrupted(
                 f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved"
@@ -253,3 +252,7 @@ def _table_rows(group: Group) -> list[tuple[Any, ...]]:
         (t.problem_id, group.problem.prompt, t.response, t.status, t.reward, t.num_sampled, t.finish_reason)
         for t in group.trajectories
     ]
+
+
+def _regardless(alarm: str) -> str:
+    return f"to go on regardless, add alarms.{alarm.partition(':')[0]}.action=warn"

@@ -64,7 +64,10 @@ class Training(Objective):
         None, about="ends with the step that reaches this many sampled tokens", unit="tokens", ge=1
     )
     mini_batches: int = setting(
-        1, about="optimizer steps each round's samples are cut into; above 1 the later ones are off-policy", ge=1
+        1,
+        about="optimizer steps each round's samples are cut into; above 1 the later ones are off-policy, and a source of fewer "
+        "units than that takes part in the first ones only",
+        ge=1,
     )
 
     def __post_init__(self) -> None:

@@ -35,7 +35,11 @@ CASES = {
     ),
     "no_update": taught("redi", learner=RATE | {"learning_rate": 1e-12}, steps=6),
     "flat_reward": rolled_with({"name": "trl_function", "function": "tried_rewards:alike"}, steps=6),
-    "weightless_negatives": rolled_with({"name": "accuracy"}, steps=11),  # a student that is never right: flat groups
+    "weightless_negatives": rolled_with(  # all rewards above 0, and no baseline
+        {"name": "trl_function", "function": "tried_rewards:by_length"},
+        algorithm={"name": "grpo", "kl_coef": 0, "advantage": "raw"},
+        steps=11,
+    ),
     "mismatch": rolled_with(
         {"name": "trl_function", "function": "tried_rewards:by_length"},
         learner=RATE | {"learning_rate": 0.3},
@@ -77,3 +81,12 @@ def test_an_alarm_after_a_stop_and_a_restart_is_that_of_an_undisturbed_run(tiny_
         json.loads((run / "summary.json").read_text())["alarms"] for run in (recipe.run_dir, tmp_path / "whole")
     )
     assert heard == undisturbed != []
+
+
+def test_a_stop_at_the_last_step_takes_a_decision_too(tiny_recipe, cli):
+    stage = CASES["no_update"] | {"steps": 5}
+    recipe = tiny_recipe(stage, alarms={"no_update": {"action": "stop"}})
+    for _ in range(2):
+        code, _, err = cli("train", recipe.path)
+        assert code == 1 and err.startswith("failed: alarm no_update stopped stage ")
+    assert cli("train", recipe.path, "alarms.no_update.action=warn")[0] == 0

@@ -79,7 +79,7 @@ def test_the_ledger_has_every_group_once(runs, name):
     assert {step for step, _ in mine} == set(range(10))
 
 
-NOT_HERE = {"learner/skipped", "gradient/agreement"}  # of a step that is not finite, and of one with several sources
+NOT_HERE = {"gradient/agreement"}  # of a step with several sources
 
 
 def test_no_metric_is_explained_that_is_never_logged(runs):

@@ -138,7 +138,7 @@ def test_objectives_beside_the_stages_own_are_watched_for_themselves():
         for value in (-0.4, -0.9)
     ]
     assert fired(watch, steps) == [(1, "collapse:redi")]
-    assert watch.ringing() == {"alarm/collapse": 1.0}
+    assert watch.ringing() == {"beside/redi/alarm/collapse": 1.0}
 
 
 @pytest.mark.parametrize("cut", range(0, 25, 4))
@@ -164,3 +164,33 @@ def test_an_alarm_that_is_ignored_from_now_on_forgets_what_it_saw():
     watch.look(HEALTHY | {"policy/mismatch_kl": 1.0})
     other.load_state(watch.state())
     assert other.ringing() == {} and watch.ringing() == {"alarm/mismatch": 1.0}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 6, 10])
+def test_a_collapse_within_a_few_steps_is_no_part_of_its_own_start(steps):
+    fall = [-0.4 - 2.5 * min(1, (place + 1) / steps) for place in range(60)]
+    alerts = fired(board(), falls(-0.4, *fall))
+    assert alerts and alerts[0][0] < 20
+
+
+def test_a_stage_shorter_than_the_window_is_watched_too():
+    assert fired(board(), falls(-0.4, -0.4, -0.6, -1.2, -1.8, -2.4, -3.0, -3.0)) != []
+
+
+def test_one_step_that_is_not_finite_does_not_blind_the_alarms_about_the_others():
+    watch = board(not_finite={"action": "warn"})
+    steps = falls(-0.4, float("nan"), *[-0.4] * 20)
+    assert [alarm for _, alarm in fired(watch, steps)] == ["not_finite"] and watch.ringing() == {}
+    assert [alarm for _, alarm in fired(watch, falls(*[-1.5] * 20))] == ["collapse"]
+
+
+def test_an_objective_without_part_in_the_gradient_is_noticed():
+    watch = board()
+    share = {"gradient/share/main": 1.0, "gradient/share/negatives": 0.0}
+    (text,) = [alert.text for _ in range(5) for alert in watch.look(HEALTHY | share)]
+    assert "objective 'negatives' has no part in the gradient" in text
+
+
+def test_the_alarm_about_negatives_leaves_flat_groups_to_the_one_about_rewards():
+    step = {"group/zero_variance_fraction": 1.0, "credit/weightless_negatives": 4.0}
+    assert {alarm for _, alarm in fired(board(), [step] * 30)} == {"flat_reward"}
