@@ -116,3 +116,20 @@ def test_recorded_tokens_of_another_student_are_refused(tiny_recipe, cli):
         code, _, err = cli("train", other.path)
         assert code == expected, err
         assert ("recorded tokens that are not its text" in err) == bool(expected)
+
+
+def test_the_schedule_follows_the_rounds_and_counts_are_the_rounds_own_however_many_mini_batches_there_are(tiny_recipe, cli):
+    """Two pairs cannot make eight updates: the rate must come down all the same."""
+    falling = {"learning_rate": 1e-3, "schedule": "linear", "warmup_steps": 0}
+    found = {}
+    for count in (1, 8):
+        recipe = tiny_recipe(taught("redi", learner=falling, steps=4, mini_batches=count))
+        assert cli("train", recipe.path, f"run_dir={recipe.run_dir}-{count}")[0] == 0
+        lines = read_metrics(Path(f"{recipe.run_dir}-{count}") / "metrics.jsonl")
+        found[count] = [line for line in lines if line["stage"] == "redi"]
+    for whole, cut in zip(found[1], found[8], strict=True):
+        for path in ("batch/tokens", "batch/sequences", "batch/units", "credit/negatives"):
+            assert cut[path] == whole[path] > 0
+        assert cut["learner/learning_rate"] == pytest.approx(whole["learner/learning_rate"], abs=1e-4)
+    rates = [line["learner/learning_rate"] for line in found[8]]
+    assert rates == sorted(rates, reverse=True) and rates[-1] < 0.4 * rates[0]
