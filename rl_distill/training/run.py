@@ -67,6 +67,7 @@ class _Run:
             for note in self.workshop.check(unfinished):
                 self.say(note)
             self.folder.check_data(run_digests(self.recipe))
+            self.folder.begin()
             self._base()
             for stage in self.recipe.stages:
                 self._stage(stage.name, stage, self.student(self.recipe.start_of(stage)))

@@ -65,11 +65,14 @@ class RunFolder:
         for folder in (self.path, self.path / "stages", *self.path.glob("checkpoints/*")):
             clear_leftovers(folder)
         self._drop_unsaved_steps()
-        (self.path / "summary.json").unlink(missing_ok=True)  # of a run that goes on: it must not outlive a failure
         self.write("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
         now = environment()
         self.changed = self._changed_environment(now)
         self.write("environment.json", json.dumps(now, indent=2))
+
+    def begin(self) -> None:
+        """Training is about to start: the summary of a shorter run must not outlive the failure of a longer one."""
+        (self.path / "summary.json").unlink(missing_ok=True)
 
     def stage(self, name: str) -> Path:
         return self.path / "stages" / name
