@@ -1,7 +1,6 @@
 """How large an optimizer step really was: of each source's gradient, and of the change of the weights."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,12 +25,10 @@ class GradientShares:
             return
         if not self._before:
             self._before = [torch.zeros_like(parameter) for parameter in self.parameters]
-        square = 0.0
-        for parameter, before in zip(self.parameters, self._before, strict=True):
-            if parameter.grad is not None:
-                square += (parameter.grad - before).norm().item() ** 2
-                before.copy_(parameter.grad)
-        self.norms[source] = square**0.5
+        pairs = [(p.grad, old) for p, old in zip(self.parameters, self._before, strict=True) if p.grad is not None]
+        self.norms[source] = _norm((new - old).norm() for new, old in pairs)
+        for new, old in pairs:
+            old.copy_(new)
 
     def metrics(self, whole: float) -> dict[str, float]:
         """Each source's share of the sum of norms, 0 for one that has no part in this step, and how far the sources agree.
@@ -59,6 +56,11 @@ class UpdateNorm:
 
     def metrics(self) -> dict[str, float]:
         pairs = list(zip(self.parameters, self._before, strict=True))
-        norm = math.hypot(*((now.detach() - before).norm().item() for now, before in pairs))
-        size = math.hypot(*(before.norm().item() for _, before in pairs))
+        norm = _norm((now.detach() - before).norm() for now, before in pairs)
+        size = _norm(before.norm() for _, before in pairs)
         return {"update/norm": norm, "update/relative": norm / size if size else 0.0}
+
+
+def _norm(norms: Iterable[Tensor]) -> float:
+    """Of a whole, from the norms of its tensors: one at a time, so that no second copy of all is made, and read back once."""
+    return torch.stack(list(norms)).norm().item()

@@ -10,6 +10,8 @@ import pytest
 from refusals import last_line, refused
 from tiny_runs import rolled_out, start_cli, taught
 
+from rl_distill.trajectory import Group, Problem, Score, Trajectory
+
 # override(s) of a sound recipe -> the line after "error: "
 REFUSED = {
     "stages.grpo.algorithm.clip_hgh=1": "stages.grpo.algorithm.clip_hgh: is not a known key; did you mean 'clip_high'?",
@@ -321,11 +323,19 @@ def test_rewards_that_can_tell_right_from_wrong_are_taken(switch, rewards, tiny_
     from rl_distill.recipe import load_recipe
 
     overrides = [f"stages.grpo.algorithm.{switch}", f"stages.grpo.source.rewards={rewards}"]
-    load_recipe(tiny_recipe(rolled_out()).path, overrides)
+    stage = load_recipe(tiny_recipe(rolled_out()).path, overrides).stages[0]
+    assert f"advantage={stage.algorithm.advantage}" == switch and stage.source.rewards[0].name in rewards
 
 
 def test_credit_that_is_whitened_over_the_step_needs_no_signed_rewards(tiny_recipe):
     from rl_distill.recipe import load_recipe
 
     raw = ["stages.grpo.algorithm.advantage=raw", "stages.grpo.source.rewards=[{name: accuracy}]"]
-    load_recipe(tiny_recipe(rolled_out()).path, [*raw, "stages.grpo.algorithm.whitening=token"])
+    algorithm = load_recipe(tiny_recipe(rolled_out()).path, [*raw, "stages.grpo.algorithm.whitening=token"]).stages[0].algorithm
+    attempts = [
+        Trajectory(problem_id="p", messages=(), token_ids=(1, 2), sampled=(False, True), model="m", origin="policy", score=score)
+        for score in (Score(value=1.0, verdict=None), Score(value=0.0, verdict=None))
+    ]
+    group = Group(problem=Problem(id="p", prompt="", answer=None, source="test"), trajectories=tuple(attempts))
+    right, wrong = algorithm.finish(algorithm.samples(group))
+    assert wrong.advantage < 0 < right.advantage
