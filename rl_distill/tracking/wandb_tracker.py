@@ -120,11 +120,12 @@ class WandbTracker:
             self._run.finish(exit_code=int(failed))
         except TimeoutError:
             raise TimeoutError(f"not everything is uploaded yet; {self._upload()}") from None
-        except Exception:
+        except Exception as error:  # which one depends on the moment: a broken pipe, a reset, an abandoned reply without a text
             # Its own process is gone. Without this, the next run in this process would talk to it, and so would Python's exit.
             with suppress(Exception):
                 self._wandb.teardown()
-            raise
+            problem = " ".join(f"{type(error).__name__} {error}".split())
+            raise ConnectionError(f"wandb's own process is gone ({problem}); {self._upload()}") from error
         if self._offline:
             self._say(f"wandb: {self._upload()}")
             self._offline = False
