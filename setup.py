@@ -32,7 +32,8 @@ CORE = [
     "rich",
     "matplotlib",
 ]
-TRL = ["trl>=1.0", "peft", "accelerate"]
+LORA = ["peft"]
+TRL = ["trl>=1.0", "accelerate"]
 WANDB = ["wandb>=0.31"]
 PANDAS = ["pandas"]
 
@@ -49,10 +50,12 @@ setup(
     extras_require={
         "cluster": ["ray>=2.40", "deepspeed>=0.18"],
         "vllm": ["vllm"],
+        "lora": LORA,
         "trl": TRL,
         "wandb": WANDB,
         "notebooks": [*PANDAS, "jupyterlab", "papermill"],
         "dev": [
+            *LORA,
             *TRL,
             *WANDB,
             *PANDAS,

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from rl_distill.algorithms.base import Need
+from rl_distill.cluster.settings import AnyCluster, LocalCluster
 from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.evaluation.evaluator import Evaluation
 from rl_distill.rollout.hf_engine import HfEngineConfig
@@ -12,16 +12,10 @@ from rl_distill.tracking import Tracking
 from rl_distill.training.alarms import Alarms
 from rl_distill.training.stages import Stage
 from rl_distill.training.student import Student
+from rl_distill.training.weight_sync import SyncChecks
 
 BASE = "base"
 REFERENCE_NEEDS = {Need.REFERENCE_LOGPROBS, Need.REFERENCE_CREDIT}
-
-
-@config
-class LocalCluster:
-    """Everything in this process."""
-
-    name: Literal["local"] = "local"
 
 
 @config
@@ -52,7 +46,8 @@ class Recipe:
     checkpoints: CheckpointSettings = setting(CheckpointSettings(), about="how the run survives interruptions")
     alarms: Alarms = setting(Alarms(), about="what each stage watches itself for, beside errors")
     tracking: Tracking = setting(Tracking(), about="who is told about metrics")
-    cluster: LocalCluster = setting(LocalCluster(), about="where it runs")
+    sync: SyncChecks = setting(SyncChecks(), about="how new weights are checked on their way to the engine")
+    cluster: AnyCluster = setting(LocalCluster(), about="where it runs")
 
     def __post_init__(self) -> None:
         seen = [BASE]
@@ -66,10 +61,29 @@ class Recipe:
                     f"stages.{stage.name}.start: {stage.start!r} is no earlier stage; choose one of {', '.join(seen)}"
                 )
             seen.append(stage.name)
+        self._check_staleness()
         if self.reference is not None and not any(
             objective.algorithm.needs & REFERENCE_NEEDS for stage in self.stages for objective in stage.objectives
         ):
             raise ValueError("reference has no effect, for no stage's algorithm compares with one: drop it")
+
+    def _check_staleness(self) -> None:
+        for stage in self.stages:
+            for objective in stage.objectives:
+                ahead = getattr(objective.source, "max_staleness", 0)
+                if ahead and self.cluster.name == "local":
+                    raise ValueError(
+                        f"stages.{stage.name}.source.max_staleness: {ahead} lets sampling run beside the learner; "
+                        "use cluster.name=ray, or 0"
+                    )
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """What the run needs beside its driver: "learner", "engine" where something is sampled, "scorer" where one compares."""
+        objectives = [objective for stage in self.stages for objective in stage.objectives]
+        samples = self.evaluation is not None or any(objective.source.name == "rollout" for objective in objectives)
+        compares = any(objective.algorithm.needs & REFERENCE_NEEDS for objective in objectives)
+        return frozenset({"learner"} | ({"engine"} if samples else set()) | ({"scorer"} if compares else set()))
 
     @property
     def folder(self) -> Path:

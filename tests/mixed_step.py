@@ -6,7 +6,9 @@ import torch
 
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.learning.learner import LearnerConfig
+from rl_distill.learning.learner_process import ProcessReport, step_report
 from rl_distill.learning.local_learner import LocalLearner
+from rl_distill.learning.step_plan import plan_step
 from rl_distill.models.loading import Architecture
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.trajectory import Sample, Score, Trajectory, Verdict
@@ -45,6 +47,8 @@ def gradient(samples, algorithm=None, beside=(), **options):
     learner = LocalLearner(
         SHAPE.build(TOKENIZER), TOKENIZER, algorithm or ALGORITHMS["grpo"](), replace(CONFIG, **options), beside=beside
     )
-    metrics, shares = learner._backward(samples)
+    (shares,) = plan_step(samples, learner.terms, num_processes=1, max_tokens=learner.config.micro_batch_tokens)
+    sums, parts = learner.accumulate(shares)
     whole = torch.cat([parameter.grad.flatten() for parameter in learner.trained])
-    return whole, metrics | shares.metrics(whole.norm().item())
+    report = step_report(shares, [ProcessReport(sums=sums, facts=parts.metrics(whole.norm().item()))])
+    return whole, dict(report.metrics)

@@ -47,14 +47,15 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {
     "ray": "cluster/",
     "deepspeed": "learning/deepspeed_learner.py",
-    "vllm": "rollout/vllm_engine.py",
+    "vllm": "rollout/vllm_",
+    "peft": ("models/lora.py", "integrations/"),
     "trl": "integrations/",
     "wandb": "tracking/wandb_tracker.py",
     "math_verify": "rewards/accuracy.py",
 }
 LIBRARIES = {
     "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "omegaconf", "yaml", "pebble", "rich",
-    "matplotlib", "pandas", "peft", "accelerate", "pytest", *DOORS,
+    "matplotlib", "pandas", "accelerate", "pytest", *DOORS,
 }  # fmt: skip
 FORBIDDEN_WORDS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "core", "v2", "new", "my"}
 ENTRANCES = ["rl_distill", *(f"rl_distill.{name}" for name in ("recipe", "cli") if (PACKAGE / f"{name}.py").exists())]

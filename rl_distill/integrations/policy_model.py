@@ -103,7 +103,7 @@ def logprobs_of(model: Any, batch: Batch, *, chunk_tokens: int) -> PolicyOutput:
 
 def _with_adapters(model: Any, peft_config: Any, seed: int) -> Any:
     if not is_peft_available():
-        raise InputError("peft_config", "needs the library peft", "pip install 'rl_distill[trl]'")
+        raise InputError("peft_config", "needs the library peft", "pip install 'rl_distill[lora]'")
     if is_peft_model(model):
         raise InputError("peft_config", "the model has adapters already", "drop peft_config, or merge the adapters first")
     from peft import get_peft_model

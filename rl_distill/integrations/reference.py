@@ -8,7 +8,7 @@ from typing import Any
 from rl_distill.algorithms.base import Algorithm, Need
 from rl_distill.errors import InputError
 from rl_distill.integrations.policy_model import causal_model, frozen_copy
-from rl_distill.learning.scorer import sampled_logprobs
+from rl_distill.learning.scorer import ScorerConfig, sampled_logprobs
 from rl_distill.models.loading import load_model, remove_dropout
 from rl_distill.trajectory import Sample
 
@@ -37,10 +37,9 @@ class Reference:
             columns = sampled_logprobs(
                 causal_model(self.model),
                 [samples[index].trajectory for index in bare],
-                pad_id=self.pad_id,
-                temperature=1.0,
-                max_tokens=_ONE_PASS,
-                chunk_tokens=self.chunk_tokens,
+                ScorerConfig(
+                    pad_id=self.pad_id, temperature=1.0, max_tokens=_ONE_PASS, chunk_tokens=self.chunk_tokens, precision="float32"
+                ),
             )
         found = list(samples)
         for index, column in zip(bare, columns, strict=True):

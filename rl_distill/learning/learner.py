@@ -16,7 +16,6 @@ from rl_distill.trajectory import Sample, Trajectory
 class LearnerConfig:
     """AdamW with a schedule. Matrices are decayed; biases and norms are not."""
 
-    name: Literal["local"] = setting("local", about="which learner")
     learning_rate: float = setting(1e-6, about="peak learning rate", source="arXiv:2505.24850, stage 2; arXiv:2402.03300", gt=0)
     schedule: ScheduleName = setting("linear", about="shape after the warm-up", source="arXiv:2505.24850")
     warmup_fraction: float = setting(
@@ -76,11 +75,20 @@ class Learner(Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Everything needed to go on: weights, optimizer, schedule."""
+        """Everything needed to go on: weights, optimizer, schedule. Any learner of the same student can load it."""
         ...
 
-    def load(self, folder: Path) -> None: ...
+    def load(self, folder: Path) -> None:
+        """
+        Raises:
+            RunError: what lies there is not this student's.
+        """
+        ...
 
     def export(self, folder: Path) -> None:
         """The student in Hugging Face format."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds; nothing else is called afterwards."""
         ...

@@ -1,14 +1,17 @@
 """One optimizer step as a sum over micro-batches; shared by every learner."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from rl_distill.algorithms.base import Algorithm, LossOutput, Need
 from rl_distill.batch import Batch, PolicyOutput, Totals, collate
+from rl_distill.learning.step_plan import TermShare, split
 from rl_distill.trajectory import Sample
 
 Forward = Callable[[Batch], PolicyOutput]
+MICRO_BATCHES, REAL_TOKENS, PADDED_TOKENS = "learner/micro_batches", "real_tokens", "padded_tokens"
 
 NEEDED_COLUMNS = {
     Need.BEHAVIOR_LOGPROBS: "behavior_logprobs",
@@ -18,70 +21,61 @@ NEEDED_COLUMNS = {
 }
 
 
-def split(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
-    """Cut a step into micro-batches of at most `max_tokens` padded tokens, keeping the rows of a unit together.
-
-    Units are taken longest first, so that rows of like length meet and a step that does not fit in memory fails at once. A unit
-    larger than the budget makes a micro-batch of its own. The order is a function of the samples alone.
-    """
-    units: dict[object, list[Sample]] = {}
-    for index, sample in enumerate(samples):
-        units.setdefault(sample.unit or index, []).append(sample)
-    current: list[Sample] = []
-    width = 0
-    for unit in sorted(units.values(), key=_width, reverse=True):
-        if current and max(width, _width(unit)) * (len(current) + len(unit)) > max_tokens:
-            yield current
-            current, width = [], 0
-        current += unit
-        width = max(width, _width(unit))
-    if current:
-        yield current
-
-
 def accumulate(
-    algorithm: Algorithm,
-    samples: Sequence[Sample],
+    share: TermShare,
     forward: Forward,
     *,
-    sources: Sequence[str],
-    counts: Totals,
     pad_id: int,
     max_tokens: int,
-    weight: float = 1.0,
+    device: torch.device | str = "cpu",
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
 ) -> dict[str, float]:
-    """Run forward and backward over this process's share of a step; gradients add up in the parameters. Returns its metrics.
+    """Run forward and backward over this process's share of a term; gradients add up in the parameters.
 
-    Args:
-        sources, counts: of the whole step over all processes, on the device and in the dtype of the computation.
-        weight: multiplies the gradient, not the metrics.
+    The term's weight multiplies the gradient, not the metrics. Returns sums that add up over processes: see `term_metrics`.
     """
-    if any(sample.lesson for sample in samples):
+    algorithm, counts = share.term.algorithm, share.counts.to(torch.device(device))
+    if any(sample.lesson for sample in share.samples):
         raise ValueError(
             f"lesson: algorithm {algorithm.name!r} reads none, so such samples would not be trained on; leave them out"
         )
     columns = {NEEDED_COLUMNS[need] for need in algorithm.needs}
     sums: dict[str, torch.Tensor] = {}
     padded = 0
-    micro_batches = list(split(samples, max_tokens))
-    for part in micro_batches:
-        batch = collate(part, pad_id=pad_id, sources=sources, dtype=counts.tokens.dtype, columns=columns).to(counts.tokens.device)
+    micro_batches = list(split(share.samples, max_tokens))
+    for place in range(share.passes):
+        part = micro_batches[place] if place < len(micro_batches) else share.filler
+        batch = collate(part, pad_id=pad_id, sources=share.sources, dtype=counts.tokens.dtype, columns=columns)
+        batch = batch.to(counts.tokens.device)
         policy = forward(batch)
         out = algorithm.loss(policy, batch, counts)
+        if place >= len(micro_batches):
+            backward(0.0 * out.loss)
+            continue
         shares = {"loss": out.loss.detach(), **out.metrics, **credit_metrics(algorithm, part, policy, out, batch, counts)}
         if policy.entropy is not None:
             shares["policy/entropy"] = (policy.entropy * batch.loss_mask).sum() / counts.tokens.sum()
-        backward(weight * out.loss)
+        backward(share.term.weight * out.loss)
         for path, value in shares.items():
             sums[path] = sums.get(path, 0.0) + value
         padded += batch.token_ids.numel()
-    real = sum(len(sample.trajectory.token_ids) for sample in samples)
-    return algorithm.summarize({path: float(value) for path, value in sums.items()}) | {
+    return {path: float(value) for path, value in sums.items()} | {
+        MICRO_BATCHES: float(len(micro_batches)),
+        REAL_TOKENS: float(sum(len(sample.trajectory.token_ids) for sample in share.samples)),
+        PADDED_TOKENS: float(padded),
+    }
+
+
+def term_metrics(share: TermShare, sums: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """A term's metrics from the sums of all processes; `share` is any of theirs."""
+    names = dict.fromkeys(name for one in sums for name in one)
+    found = {name: math.fsum(one.get(name, 0.0) for one in sums) for name in names}
+    real, padded = found.pop(REAL_TOKENS), found.pop(PADDED_TOKENS)
+    counts = share.counts
+    return share.term.algorithm.summarize(found) | {
         "batch/tokens": float(counts.tokens.sum()),
         "batch/sequences": float(counts.sequences.sum()),
         "batch/units": float(counts.units.sum()),
-        "learner/micro_batches": float(len(micro_batches)),
         "learner/padding_fraction": 1.0 - real / padded,
     }
 
@@ -104,7 +98,3 @@ def credit_metrics(
         metrics["credit/negatives"] = negatives.sum()
         metrics["credit/weightless_negatives"] = (negatives & (credit >= 0).all(dim=1)).sum()
     return metrics
-
-
-def _width(samples: Sequence[Sample]) -> int:
-    return max(len(sample.trajectory.token_ids) for sample in samples)

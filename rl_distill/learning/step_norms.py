@@ -1,6 +1,6 @@
 """How large an optimizer step really was: of each source's gradient, and of the change of the weights."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -48,17 +48,28 @@ class GradientShares:
 
 
 class UpdateNorm:
-    """How far the weights move between making this and asking. Holds a copy of them meanwhile."""
+    """How far the weights move between making this and asking. Holds a copy of them meanwhile.
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self.parameters = parameters
-        self._before = [parameter.detach().clone() for parameter in parameters]
+    Args:
+        tensors: the weights, or this process's shard of them.
+        over_ranks: adds up a tensor of squares over the processes that hold the other shards.
+    """
 
-    def metrics(self) -> dict[str, float]:
-        pairs = list(zip(self.parameters, self._before, strict=True))
-        norm = _norm((now.detach() - before).norm() for now, before in pairs)
-        size = _norm(before.norm() for _, before in pairs)
+    def __init__(self, tensors: Sequence[Tensor], over_ranks: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.over_ranks = over_ranks
+        self._before = [tensor.detach().clone() for tensor in tensors]
+
+    def metrics(self, tensors: Sequence[Tensor]) -> dict[str, float]:
+        """From the weights as they are now, in the same order."""
+        pairs = list(zip(tensors, self._before, strict=True))
+        norm = self._norm((now.detach() - before).norm() for now, before in pairs)
+        size = self._norm(before.norm() for _, before in pairs)
         return {"update/norm": norm, "update/relative": norm / size if size else 0.0}
+
+    def _norm(self, norms: Iterable[Tensor]) -> float:
+        if self.over_ranks is None:
+            return _norm(norms)
+        return self.over_ranks(torch.stack(list(norms)).square().sum()).sqrt().item()
 
 
 def _norm(norms: Iterable[Tensor]) -> float:

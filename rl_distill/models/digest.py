@@ -6,35 +6,40 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
+from rl_distill.models.lora import plain_name
+
 SAMPLED_ELEMENTS = 4096  # per tensor
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:
     """Each parameter once, detached, under its first name: a tied `lm_head.weight` is left out in favour of the embedding.
 
-    Learner and engine both name weights by this function, so that the same model has the same names on both sides.
+    Learner and engine both name weights by this function, so that the same model has the same names on both sides. A weight that
+    has an adapter keeps the name it has without.
     """
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+    return {plain_name(name): parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def weight_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hex digest over name, shape, dtype and up to 4,096 evenly spaced elements of each tensor, in whatever order they come.
+def weight_digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Hex digest of each tensor by its name, over shape, dtype and up to 4,096 evenly spaced elements.
 
-    Different digests prove that the weights differ in name, shape, dtype or value. Equal digests prove that all sampled elements
-    are bit-equal, and that tensors of up to 4,096 elements are equal throughout. An optimizer step moves practically every
-    element, so a step that never arrived, a stale tensor or swapped tensors change the digest; a few flipped elements of a large
-    tensor may go unseen. Float32 and bfloat16 copies of the same weights have different digests.
+    Different digests prove that two tensors differ in shape, dtype or value. Equal digests prove that all sampled elements are
+    bit-equal, and that tensors of up to 4,096 elements are equal throughout. An optimizer step moves practically every element,
+    so a step that never arrived, a stale tensor or swapped tensors change a digest; a few flipped elements of a large tensor may
+    go unseen. Float32 and bfloat16 copies of the same weights have different digests.
 
     Example:
-        >>> weight_digest({"a": torch.zeros(2)}) == weight_digest({"a": torch.zeros(2, dtype=torch.bfloat16)})
+        >>> weight_digests({"a": torch.zeros(2)}) == weight_digests({"a": torch.zeros(2, dtype=torch.bfloat16)})
         False
     """
-    digest = blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name].detach()
-        digest.update(f"{name}\x1f{tuple(tensor.shape)}\x1f{tensor.dtype}\x1f".encode())
-        digest.update(_sampled_bytes(tensor))
-    return digest.hexdigest()
+    return {name: tensor_digest(tensor) for name, tensor in tensors.items()}
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """The digest of one tensor; see `weight_digests`."""
+    tensor = tensor.detach()
+    kind = f"{tuple(tensor.shape)}\x1f{tensor.dtype}\x1f".encode()
+    return blake2b(kind + _sampled_bytes(tensor), digest_size=8).hexdigest()
 
 
 def _sampled_bytes(tensor: Tensor) -> bytes:

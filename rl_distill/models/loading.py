@@ -1,5 +1,6 @@
 """A tokenizer and a causal language model from a folder or the Hugging Face hub, or a small one built from a seed."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
 from rl_distill.models.logprobs import check_head
+from rl_distill.models.lora import ADAPTER_FOLDER, lora_of, merged, save_adapter
 from rl_distill.text import end_of_turn_ids
 
 
@@ -134,6 +136,14 @@ def load_model(name_or_path: str, *, field: str = "student.model", settings: Any
     return model.eval()
 
 
+def skeleton(settings: Any) -> Any:
+    """The model of a configuration without memory, on the meta device: layers, names and shapes."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(settings)
+
+
 def max_context(name_or_path: str, *, field: str = "student.model") -> int:
     """The longest sequence a model was made for, in tokens."""
     return context_of(load_settings(name_or_path, field=field))
@@ -147,14 +157,21 @@ def context_of(settings: Any) -> int:
 def save_pretrained(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a folder that `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` load.
 
-    Its `generation_config.json` names the tokens that end a turn, so that other programs stop where this student learnt to.
+    A model with adapters is written merged, as a plain one, and the adapters beside it in `adapter/`, in PEFT's format. The
+    `generation_config.json` names the tokens that end a turn, so that other programs stop where this student learnt to.
     """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    if not torch.cuda.is_available():  # transformers looks for DeepSpeed's wrapper here, and importing that would print a line
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     ends = end_of_turn_ids(tokenizer)
     model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else list(ends)
-    model.save_pretrained(folder)
+    if lora_of(model) is None:
+        model.save_pretrained(folder)
+    else:
+        model.save_pretrained(folder, state_dict=merged(model))
+        save_adapter(model, folder / ADAPTER_FOLDER)
     tokenizer.save_pretrained(folder)
 
 

@@ -10,7 +10,7 @@ A sequence's last prompt token is fed by its first step, so every sampled token 
 numpy columns on the host; the model, its cache and the draw are on the device. What happens is a function of the shard alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,21 +37,32 @@ class Response:
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
+    versions: tuple[int, ...]  # of the weights that each token was sampled from
     stopped: bool
 
 
 @torch.inference_mode()
 def decode_shard(
-    model: Any, requests: Sequence[Request], stop_ids: Sequence[Sequence[int]], *, max_concurrent: int, prefill_tokens: int
+    model: Any,
+    requests: Sequence[Request],
+    stop_ids: Sequence[Sequence[int]],
+    *,
+    max_concurrent: int,
+    prefill_tokens: int,
+    before_step: Callable[[], int] = int,
 ) -> list[Response]:
     """Sample a response for every request, in order; `stop_ids[i]` are the tokens that end request i.
+
+    Args:
+        before_step: called before each step; it may change the model's weights, and says which version they are. Keys and values
+            that are cached already stay as older weights made them.
 
     Raises:
         RunError: the model's logits are not finite.
     """
     slots = max(_MIN_ROWS, min(max_concurrent, len(requests)))
     loop = _ShardLoop(model, requests, _Settings(requests, stop_ids), slots=slots, prefill_tokens=prefill_tokens)
-    loop.run()
+    loop.run(before_step)
     return loop.tape.responses(len(requests), loop.stopped)
 
 
@@ -62,8 +73,10 @@ class _Tape:
         self._owners: list[Index] = []
         self._tokens: list[Index] = []
         self._logprobs: list[NDArray[np.float32]] = []
+        self._versions: list[int] = []
 
-    def record(self, owners: Index, tokens: Index, logprobs: NDArray[np.float32]) -> None:
+    def record(self, version: int, owners: Index, tokens: Index, logprobs: NDArray[np.float32]) -> None:
+        self._versions.append(version)
         self._owners.append(owners)
         self._tokens.append(tokens)
         self._logprobs.append(logprobs)
@@ -77,8 +90,9 @@ class _Tape:
         if not np.isfinite(logprobs[borders[0] :]).all():
             raise RunError("the policy's logits are not finite while sampling: its weights have diverged or overflow their dtype")
         values = logprobs.tolist()
+        versions = np.repeat(self._versions, [len(owners) for owners in self._owners])[order].tolist()
         return [
-            Response(tuple(tokens[start:end]), tuple(values[start:end]), bool(end_of_turn))
+            Response(tuple(tokens[start:end]), tuple(values[start:end]), tuple(versions[start:end]), bool(end_of_turn))
             for start, end, end_of_turn in zip(borders[:-1], borders[1:], stopped, strict=True)
         ]
 
@@ -106,15 +120,15 @@ class _ShardLoop:
         self.tape = _Tape()
         self.stopped = np.zeros(len(requests), dtype=bool)
 
-    def run(self) -> None:
+    def run(self, before_step: Callable[[], int]) -> None:
         self._admit()
         while (self._owners != _NOBODY).any():
-            self._step()
+            self._step(before_step())
             idle, rows = int((self._owners == _NOBODY).sum()), len(self._owners)
             if idle * _IDLE_FRACTION >= rows and (len(self._waiting) or rows > _MIN_ROWS):
                 self._admit()
 
-    def _step(self) -> None:
+    def _step(self, version: int) -> None:
         """Feed each row its next token and draw the one after; idle rows rewrite their first column and are ignored."""
         logits = self._logits()
         settings = self._row_settings
@@ -122,7 +136,7 @@ class _ShardLoop:
         draws = uniforms(settings.keys, positions)
         drawn, chosen = self._choice.draw(logits, torch.as_tensor(draws, device=self._device))
         tokens, logprobs = drawn.cpu().numpy(), chosen.cpu().numpy()
-        self.tape.record(self._owners, tokens, logprobs)
+        self.tape.record(version, self._owners, tokens, logprobs)
         live = self._owners != _NOBODY
         stopped = live & (tokens[:, None] == settings.stop_ids).any(1)
         done = stopped | (live & (positions + 1 >= settings.limits))

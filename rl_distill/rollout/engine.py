@@ -1,13 +1,22 @@
 """The engine protocol: what samples from a policy, wherever it lives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
 
 from rl_distill.config import config, setting
 from rl_distill.errors import RunError
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.trajectory import Message, Trajectory
+
+EngineDtype = Literal["float32", "bfloat16"]
+
+
+def torch_dtype(name: EngineDtype) -> torch.dtype:
+    """The dtype that an engine holds weights in, and that they are published in."""
+    return torch.float32 if name == "float32" else torch.bfloat16
 
 
 @config
@@ -43,11 +52,20 @@ def load_checked(engine: "Engine", update: WeightUpdate) -> None:
     Raises:
         RunError: what the engine holds afterwards is not what the learner published.
     """
-    digest = engine.load_weights(update)
-    if digest != update.digest:
+    check_digests(update, engine.load_weights(update))
+
+
+def check_digests(update: WeightUpdate, held: Mapping[str, str], engine: str = "the engine") -> None:
+    """
+    Raises:
+        RunError: what an engine holds is not what was published; it names a tensor.
+    """
+    names = update.digests.keys() | held.keys()
+    wrong = sorted(name for name in names if update.digests.get(name) != held.get(name))
+    if wrong:
         raise RunError(
-            f"the engine holds other weights than the learner published as version {update.version}: "
-            f"digest {digest} is not {update.digest}"
+            f"{engine} holds other weights than the learner published as version {update.version}: "
+            f"{len(wrong)} of {len(names)} tensors differ, such as {wrong[0]!r}"
         )
 
 
@@ -57,19 +75,93 @@ def generate_checked(engine: "Engine", requests: Sequence[Request]) -> list[Traj
     Raises:
         RunError: there is not one trajectory for each request, in order: a dead engine must not look like a small step.
     """
-    attempts = engine.generate(requests)
+    return answered(requests, engine.generate(requests))
+
+
+def answered(requests: Sequence[Request], attempts: Sequence[Trajectory]) -> list[Trajectory]:
+    """
+    Raises:
+        RunError: there is not one trajectory for each request, in order.
+    """
     if [(attempt.problem_id, attempt.seed) for attempt in attempts] != [(asked.problem_id, asked.seed) for asked in requests]:
         raise RunError(f"the engine was asked for {len(requests)} attempts and gave {len(attempts)}, or not these")
-    return attempts
+    return list(attempts)
+
+
+def shards(requests: Sequence[Request], size: int) -> Iterator[Sequence[Request]]:
+    """Requests in order, cut into what travels and is sampled together: the unit that gives the same bits on any worker."""
+    return (requests[start : start + size] for start in range(0, len(requests), size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardResult:
+    """What became of a shard.
+
+    worker   that sampled it
+    swaps    (decode step, version): the weights it was sampled with, from which step of its decoding on
+    seconds  that its worker spent on it
+    """
+
+    trajectories: list[Trajectory]
+    worker: int
+    swaps: tuple[tuple[int, int], ...]
+    seconds: float
 
 
 class Engine(Protocol):
+    """
+    version     of the weights it holds
+    shard_size  requests that are sampled together
+    """
+
     version: int
+    shard_size: int
 
     def generate(self, requests: Sequence[Request]) -> list[Trajectory]:
         """One unscored trajectory for each request, in order, with token ids, behavior log-probs and policy versions."""
         ...
 
-    def load_weights(self, update: WeightUpdate) -> str:
-        """Take over new weights; returns the digest of what is now loaded."""
+    def load_weights(self, update: WeightUpdate) -> Mapping[str, str]:
+        """Take over new weights; returns the digests of what it now holds, under the learner's names."""
         ...
+
+    def close(self) -> None:
+        """Give back what it holds; nothing else is called afterwards."""
+        ...
+
+    def canaries(self, request: Request) -> list[Trajectory]:
+        """The same attempt, sampled by each of the engine's workers."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine that samples while others work."""
+
+    @property
+    def num_workers(self) -> int: ...
+
+    def submit(self, shard: Sequence[Request]) -> int:
+        """Have a shard sampled; returns the ticket to `collect` it with."""
+        ...
+
+    def collect(self, ticket: int) -> ShardResult:
+        """Wait for a shard."""
+        ...
+
+    def finished(self, ticket: int) -> bool:
+        """Whether a shard could be collected at once."""
+        ...
+
+    def abandon(self) -> None:
+        """Give up all shards that nobody has collected."""
+        ...
+
+
+class StepwiseEngine(Engine, Protocol):
+    """An engine in this process.
+
+    before_step  called between decode steps, if given; it may load weights, so that one attempt meets several versions
+    """
+
+    before_step: Callable[[], None] | None

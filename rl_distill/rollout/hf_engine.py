@@ -1,17 +1,16 @@
 """The engine that needs nothing but transformers: one model on a CPU or one GPU, decoded by this package's own loop."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
-from rl_distill.models.digest import named_weights, weight_digest
+from rl_distill.models.digest import named_weights, weight_digests
 from rl_distill.models.weights import WeightUpdate
-from rl_distill.rollout.engine import Request, Sampling
-from rl_distill.rollout.weight_loading import copy_weights
+from rl_distill.rollout.engine import EngineDtype, Request, Sampling, shards, torch_dtype
+from rl_distill.rollout.weight_loading import take_over
 from rl_distill.text import decode, end_of_turn_ids
 from rl_distill.trajectory import Message, Trajectory
 
@@ -27,6 +26,7 @@ class HfEngineConfig:
     max_concurrent: int = setting(128, about="sequences decoded together; memory of keys and values grows with it", ge=2)
     shard_size: int = setting(512, about="requests per shard: the unit that gives the same bits wherever it runs", ge=1)
     prefill_tokens: int = setting(8192, about="prompt tokens, padding included, in one forward pass", unit="tokens", ge=1)
+    dtype: EngineDtype = setting("float32", about="of the engine's weights; bfloat16 halves memory and traffic, and rounds")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", about="where the engine's model lives; auto takes a GPU if any")
 
 
@@ -38,7 +38,7 @@ class HfEngine:
     tokens differ only where rounding carries a border between two tokens past a uniform (see `rollout.token_choice`).
 
     Args:
-        model: a transformers causal language model; copied, never touched.
+        model: a transformers causal language model, which is the engine's from now on.
         tokenizer: its tokenizer; names the tokens that end a turn.
         name: what trajectories give as their `model`.
         version: the policy version of the weights that `model` holds.
@@ -50,10 +50,11 @@ class HfEngine:
     def __init__(self, model: Any, tokenizer: Any, config: HfEngineConfig, *, name: str, version: int = 0) -> None:
         from rl_distill.rollout.decode_support import prepared_for_decoding  # loads transformers, which a recipe does without
 
-        self._model = prepared_for_decoding(copy.deepcopy(model).to(_device(config.device)))
+        self._model = prepared_for_decoding(model.to(device=_device(config.device), dtype=torch_dtype(config.dtype)))
         self._tokenizer, self._config, self._name = tokenizer, config, name
         self._end_of_turn = end_of_turn_ids(tokenizer)
-        self.version = version
+        self.version, self.shard_size = version, config.shard_size
+        self.before_step: Callable[[], None] | None = None
 
     def generate(self, requests: Sequence[Request]) -> list[Trajectory]:
         """One unscored trajectory for each request, in order.
@@ -68,29 +69,40 @@ class HfEngine:
         self._check(requests)
         stop_ids = {sampling: self._stop_ids(sampling) for sampling in {request.sampling for request in requests}}
         trajectories = []
-        for start in range(0, len(requests), self._config.shard_size):
-            shard = requests[start : start + self._config.shard_size]
+        for shard in shards(requests, self.shard_size):
             responses = decode_shard(
                 self._model,
                 shard,
                 [stop_ids[request.sampling] for request in shard],
                 max_concurrent=self._config.max_concurrent,
                 prefill_tokens=self._config.prefill_tokens,
+                before_step=self._next_step,
             )
             trajectories += [self._trajectory(*pair) for pair in zip(shard, responses, strict=True)]
         return trajectories
 
-    def load_weights(self, update: WeightUpdate) -> str:
-        """Copy an update's tensors into the engine's own and take its version; returns the digest of what is now loaded.
+    def load_weights(self, update: WeightUpdate) -> Mapping[str, str]:
+        """Copy an update's tensors into the engine's own and take its version; returns the digests of what is now loaded.
 
         Any version is taken, an older one too: a run that resumes or rolls back loads earlier weights on purpose.
 
         Raises:
             ValueError: names, shapes or dtypes differ from the model's, all of them listed; nothing has been loaded then.
         """
-        copy_weights(self._model, update.tensors)
+        take_over(self._model, update)
         self.version = update.version
-        return weight_digest(named_weights(self._model))
+        return weight_digests(named_weights(self._model))
+
+    def canaries(self, request: Request) -> list[Trajectory]:
+        return self.generate([request])
+
+    def close(self) -> None:
+        """Nothing to do: the model goes with the object."""
+
+    def _next_step(self) -> int:
+        if self.before_step is not None:
+            self.before_step()
+        return self.version
 
     def _check(self, requests: Sequence[Request]) -> None:
         text_config = self._model.config.get_text_config()
@@ -130,7 +142,7 @@ class HfEngine:
             token_ids=(*request.token_ids, *response.token_ids),
             sampled=(False,) * prompt + (True,) * count,
             behavior_logprobs=(0.0,) * prompt + response.logprobs,
-            policy_versions=(0,) * prompt + (self.version,) * count,
+            policy_versions=(0,) * prompt + response.versions,
             model=self._name,
             origin="policy",
             finish_reason="stop" if response.stopped else "length",

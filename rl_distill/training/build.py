@@ -3,81 +3,100 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from rl_distill.cluster.host import Host, LearnerSpec, MakeModel
+from rl_distill.cluster.local_host import LocalHost
+from rl_distill.cluster.settings import RayCluster
 from rl_distill.errors import InputError
 from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
-from rl_distill.learning.local_learner import LocalLearner
+from rl_distill.learning.learner import Learner, LearnerConfig
 from rl_distill.learning.loss_term import MAIN, LossTerm
-from rl_distill.learning.scorer import Scorer
-from rl_distill.models.digest import weight_digest
-from rl_distill.models.loading import load_model
+from rl_distill.learning.scorer import Scorer, ScorerConfig
+from rl_distill.models.digest import named_weights, weight_digests
+from rl_distill.models.loading import load_model, save_pretrained
 from rl_distill.models.token_match import check_reference
-from rl_distill.models.weights import WeightUpdate
+from rl_distill.models.weights import WeightUpdate, whole_update
 from rl_distill.recipe import BASE, REFERENCE_NEEDS, Recipe
 from rl_distill.rewards import WeightedRewards
 from rl_distill.rollout.collector import Prompt
-from rl_distill.rollout.engine import Engine, load_checked
-from rl_distill.rollout.hf_engine import HfEngine
+from rl_distill.rollout.engine import Engine, Sampling, StreamingEngine, load_checked, torch_dtype
+from rl_distill.rollout.inline_sampler import InlineSampler
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
 from rl_distill.training.loop import Feed, Parts
-from rl_distill.training.rollout_source import RolloutSource, prompts_for
+from rl_distill.training.rollout_source import RolloutSource, RolloutSourceConfig, prompts_for
+from rl_distill.training.rounds import Sampler
 from rl_distill.training.sources import Source
 from rl_distill.training.stages import Beside, Objective, Training
 from rl_distill.training.student import SeededModel, prompter
 from rl_distill.training.tokenized import REMEMBERED_GROUPS, Tokenized
+from rl_distill.training.weight_sync import WeightSync, tolerance_of
 from rl_distill.trajectory import Group, Trajectory
+
+CANARY_TOKENS = 16
 
 
 class Workshop:
-    """Makes what a stage runs on. The engine and the evaluator are made once and serve all stages of a run."""
+    """Makes what a stage runs on. The engine and the evaluator are made once and serve all stages of a run.
 
-    def __init__(self, recipe: Recipe, saved_base: Path | None = None) -> None:
-        self.recipe = recipe
+    Args:
+        scratch: folder for what lives as long as the run is open; on a cluster of several hosts all of them see it.
+    """
+
+    def __init__(self, recipe: Recipe, scratch: Path, saved_base: Path | None = None) -> None:
+        self.recipe, self.scratch = recipe, scratch
         self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
         self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
-        self._student: Any = None  # the newest stage's model: what an engine copies to know the architecture
-        self._engine: HfEngine | None = None
+        self._host = _host(recipe)
+        self._start: str | None = None  # of the newest stage: a folder or hub name, or None for the weights of the seed
+        self._engine: Engine | None = None
         self._evaluator: Evaluator | None = None
-
-    def model(self, start: str | None) -> Any:
-        """The student from a folder or the hub, or, for None, with the initial weights of its seed."""
-        if start is not None:
-            return load_model(start)
-        model = self.recipe.student.model
-        assert isinstance(model, SeededModel), "only a seeded student starts from nothing"
-        return model.build(self.tokenizer)
+        self._open: list[Any] = []  # the learner and the scorers of the newest stage
 
     def parts(self, name: str, training: Training, start: str | None) -> Parts:
-        """Everything the loop needs for one stage."""
-        self._student = model = self.model(start)
-        sources = [self._source(name, objective) for objective in training.objectives]
+        """Everything the loop needs for one stage; what the stage before had is given back."""
+        self._close_stage()
+        self._start = start
+        lora = None if name == BASE else self.recipe.student.lora
+        if lora is not None and start is not None and self._engine is not None:  # adapters travel without what they are beside
+            load_checked(self._engine, whole_update(load_model(start), torch_dtype(self.recipe.engine.dtype)))
+        main = self._source(name, training, training.steps)
+        steps = self._steps(training, main)
+        sources = [main, *(self._source(name, objective, steps) for objective in training.beside)]
         terms = [_term(objective) for objective in training.objectives]
-        steps = self._steps(training, sources[0])
-        learner = LocalLearner(
-            model,
-            self.tokenizer,
-            training.algorithm,
-            training.learner,
-            temperature=training.temperature,
-            beside=terms[1:],
-            total_steps=None if steps is None else steps * training.mini_batches,
+        learner = self._host.learner(
+            LearnerSpec(
+                make_model=self._maker(start) if lora is None else lora.maker(self._maker(start), self.recipe.seed, name),
+                tokenizer=self.tokenizer,
+                terms=terms,
+                config=training.learner,
+                total_steps=None if steps is None else steps * training.mini_batches,
+                publish_dtype=torch_dtype(self.recipe.engine.dtype),
+            )
         )
-        scorers = self._scorers(training, start, learner.device)
+        self._open.append(learner)
+        scorers = self._scorers(training, start)
         return Parts(
             feeds=tuple(
                 Feed(term=term, source=source, scorer=scorer)
                 for term, source, scorer in zip(terms, sources, scorers, strict=True)
             ),
             learner=learner,
+            sync=self._sync(name, training, learner),
             mini_batches=training.mini_batches,
             steps=steps,
             max_generated_tokens=training.max_generated_tokens,
         )
+
+    def close(self) -> None:
+        """Give back everything, workers on other machines included."""
+        self._close_stage()
+        if self._engine is not None:
+            self._engine.close()
+        self._host.close()
 
     def check(self, trainings: Mapping[str, Training]) -> list[str]:
         """Read what stages learn from and what students are measured on, before hours of training.
@@ -113,15 +132,49 @@ class Workshop:
 
     def evaluate_model(self, path: str) -> tuple[EvaluationResult | None, Sequence[Group]]:
         """Measure a student that no stage of this run trains: the base as it comes."""
-        self._student = self.model(path)
-        tensors = {name: parameter.detach() for name, parameter in self._student.named_parameters()}
-        return self.evaluate(WeightUpdate(version=0, tensors=tensors, digest=weight_digest(tensors)))
+        if self.recipe.evaluation is None:
+            return None, []
+        tensors = named_weights(load_model(path).to(torch_dtype(self.recipe.engine.dtype)))
+        num_bytes = sum(tensor.nbytes for tensor in tensors.values())
+        update = WeightUpdate(version=0, tensors=tensors, digests=weight_digests(tensors), num_bytes=num_bytes)
+        self._start = path
+        return self.evaluate(update)
+
+    def _maker(self, start: str | None) -> MakeModel:
+        """Makes the student from a folder or the hub, or, for None, with the initial weights of its seed."""
+        if start is not None:
+            return partial(load_model, str(Path(start).resolve()) if Path(start).is_dir() else start)
+        model = self.recipe.student.model
+        assert isinstance(model, SeededModel), "only a seeded student starts from nothing"
+        return partial(model.build, self.tokenizer)
 
     def _shared_engine(self) -> Engine:
-        """The run's engine, with a copy of the model of its own."""
+        """The run's engine, made for the architecture of the newest stage's student, which all students of a run share."""
         if self._engine is None:
-            self._engine = HfEngine(self._student, self.tokenizer, self.recipe.engine, name=self.recipe.name)
+            folder = self._start
+            if folder is None:
+                folder = str(self.scratch / "student")
+                save_pretrained(self._maker(None)(), self.tokenizer, Path(folder))
+            self._engine = self._host.engine(folder, self.tokenizer, self.recipe.engine, name=self.recipe.name)
         return self._engine
+
+    def _sync(self, stage: str, training: Training, learner: Learner) -> WeightSync | None:
+        """The way of weights to the engine, looked at through the first problem that the stage samples."""
+        for objective in training.objectives:
+            if isinstance(objective.source, RolloutSourceConfig):
+                prompt = self._input(stage, objective)[0]
+                assert isinstance(prompt, Prompt), "rollouts start from prompts"
+                sampling = Sampling(
+                    temperature=objective.temperature, max_tokens=min(CANARY_TOKENS, objective.source.sampling.max_tokens)
+                )
+                canary = prompt.request(sampling, self.recipe.seed, stage, "canary")
+                tolerance = tolerance_of(self.recipe.sync, self.recipe.engine.dtype, training.learner.precision)
+                return WeightSync(learner, self._shared_engine(), canary, self.recipe.sync, tolerance)
+        return None
+
+    def _close_stage(self) -> None:
+        while self._open:
+            self._open.pop().close()
 
     def _input(self, stage: str, objective: Objective) -> "Tokenized | Sequence[Prompt]":
         """The problems of an objective, made for the student; read once."""
@@ -152,7 +205,7 @@ class Workshop:
             f"{lacking} lack an attempt that it needs, {len(problems) - useful - lacking} are longer than the source allows"
         ]
 
-    def _source(self, stage: str, objective: Objective) -> Source:
+    def _source(self, stage: str, objective: Objective, steps: int | None) -> Source:
         model = self.recipe.student.model
         seed = model.seed if stage == BASE and isinstance(model, SeededModel) else self.recipe.seed
         settings, problems, learnt = objective.source, self._input(stage, objective), _learnt(objective)
@@ -162,7 +215,10 @@ class Workshop:
         assert not isinstance(problems, Tokenized), "rollouts start from prompts"
         place = f"{stage}.{objective.name}" if isinstance(objective, Beside) else stage
         refills = objective.algorithm.max_refills
-        return RolloutSource(settings, problems, self._shared_engine(), learnt, refills, seed, place)
+        engine = self._shared_engine()
+        sampler = engine if isinstance(engine, StreamingEngine) else InlineSampler(engine)
+        self._open.append(_Abandoning(sampler))
+        return RolloutSource(settings, problems, sampler, learnt, refills, seed, place, steps)
 
     def _steps(self, training: Training, source: Source) -> int | None:
         if training.epochs is None:
@@ -173,26 +229,42 @@ class Workshop:
             raise nothing_to_learn(source.groups.field, len(source.groups))
         return math.ceil(count * training.epochs / source.settings.groups_per_step)
 
-    def _scorers(self, training: Training, start: str | None, device: torch.device) -> list[Scorer | None]:
+    def _scorers(self, training: Training, start: str | None) -> list[Scorer | None]:
         """The reference for each objective that compares with one: the same model, at the objective's temperature."""
-        wanted = [bool(objective.algorithm.needs & REFERENCE_NEEDS) for objective in training.objectives]
-        if not any(wanted):
-            return [None] * len(wanted)
-        reference, learner = self.recipe.reference, training.learner
-        model = (load_model(reference, field="reference") if reference else self.model(start)).to(device)
         return [
-            Scorer(
-                model,
-                pad_id=self.tokenizer.pad_token_id,
-                temperature=objective.temperature,
-                max_tokens=learner.micro_batch_tokens,
-                chunk_tokens=learner.logprob_chunk_tokens,
-                precision=learner.precision,
-            )
-            if needed
-            else None
-            for objective, needed in zip(training.objectives, wanted, strict=True)
+            self._scorer(objective, training.learner, start) if objective.algorithm.needs & REFERENCE_NEEDS else None
+            for objective in training.objectives
         ]
+
+    def _scorer(self, objective: Objective, learner: LearnerConfig, start: str | None) -> Scorer:
+        reference = self.recipe.reference
+        settings = ScorerConfig(
+            pad_id=self.tokenizer.pad_token_id,
+            temperature=objective.temperature,
+            max_tokens=learner.micro_batch_tokens,
+            chunk_tokens=learner.logprob_chunk_tokens,
+            precision=learner.precision,
+        )
+        scorer = self._host.scorer(
+            partial(load_model, reference, field="reference") if reference else self._maker(start), settings
+        )
+        self._open.append(scorer)
+        return scorer
+
+
+def _host(recipe: Recipe) -> Host:
+    if isinstance(recipe.cluster, RayCluster):
+        from rl_distill.cluster.ray_host import RayHost
+
+        return RayHost(recipe.cluster, engine_gpus=getattr(recipe.engine, "tensor_parallel", 1), roles=recipe.roles)
+    return LocalHost()
+
+
+class _Abandoning:
+    """A stage's sampler, of which nothing is wanted any more when the stage is over."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.close = sampler.abandon
 
 
 def _learnt(objective: Objective) -> Callable[[Group], list[Trajectory]]:

@@ -23,12 +23,20 @@ class Cursor:
         return self.taken // self.count
 
     def __next__(self) -> int:
-        epoch, place = divmod(self.taken, self.count)
+        return self.at(self.take())[1]
+
+    def take(self) -> int:
+        """The place of the next item in the walk."""
+        self.taken += 1
+        return self.taken - 1
+
+    def at(self, place: int) -> tuple[int, int]:
+        """(epoch, item) at a place of the walk."""
+        epoch, within = divmod(place, self.count)
         if self._order[0] != epoch:
             order: Sequence[int] = range(self.count)
             if self.shuffle:
                 order = list(order)
                 Random(addressed_seed(self.seed, "order", epoch)).shuffle(order)
             self._order = (epoch, order)
-        self.taken += 1
-        return self._order[1][place]
+        return epoch, self._order[1][within]

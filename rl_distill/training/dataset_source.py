@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
-from rl_distill.models.weights import WeightUpdate
 from rl_distill.problems import AnyProblemSet
 from rl_distill.training.cursor import Cursor
 from rl_distill.training.tokenized import Tokenized
@@ -40,6 +39,7 @@ class DatasetSource:
 
     live = False
     generated_tokens = 0
+    schedule: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class DatasetSource:
     def report(self) -> Mapping[str, float]:
         return {"group/left_out": float(self.left_out), "source/epoch": self.cursor.taken / len(self.groups)}
 
-    def refresh(self, update: WeightUpdate) -> None:
+    def refresh(self, version: int) -> None:
         """Nothing to do: a data set does not depend on the student."""
 
     def state(self) -> dict[str, Any]:

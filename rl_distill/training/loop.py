@@ -13,9 +13,10 @@ from typing import Any
 from rl_distill.algorithms.base import Need
 from rl_distill.learning.learner import Learner
 from rl_distill.learning.loss_term import LossTerm
-from rl_distill.learning.scorer import Scorer
+from rl_distill.learning.scorer import Scorer, annotate_groups
 from rl_distill.tracking.metric_names import explain
 from rl_distill.training.sources import Source
+from rl_distill.training.weight_sync import WeightSync
 from rl_distill.trajectory import Group, Sample, Trajectory
 
 
@@ -46,27 +47,25 @@ class Parts:
     """What a stage runs on.
 
     feeds                        the stage's own objective first, then those beside it
+    sync                         brings weights to the engine; None where nothing samples from the student
     steps, max_generated_tokens  whichever is given ends the stage
     """
 
     feeds: tuple[Feed, ...]
     learner: Learner
+    sync: WeightSync | None
     mini_batches: int
     steps: int | None
     max_generated_tokens: int | None
 
-    @property
-    def live(self) -> bool:
-        """Does any source sample from the student?"""
-        return any(feed.source.live for feed in self.feeds)
-
-    def refresh(self, version: int) -> None:
-        """Bring the learner's weights to the sources that sample with them."""
-        if self.live:
-            update = self.learner.publish(version)
-            for feed in self.feeds:
-                if feed.source.live:
-                    feed.source.refresh(update)
+    def refresh(self, version: int) -> dict[str, float]:
+        """Bring the learner's weights to the engine, and tell the sources that sample with them; returns metrics."""
+        if self.sync is None:
+            return {}
+        metrics = self.sync.bring(version)
+        for feed in self.feeds:
+            feed.source.refresh(version)
+        return metrics
 
     def finished(self, progress: Progress) -> bool:
         if self.steps is not None:
@@ -99,9 +98,9 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         first = progress.step * parts.mini_batches  # a round with nothing to train on moves the schedule all the same
         reports = [parts.learner.step(part, schedule_step=first + place).metrics for place, part in enumerate(rounds)]
         trained = time.perf_counter()
-        parts.refresh(progress.step + 1)
+        synced = parts.refresh(progress.step + 1)
         ended = time.perf_counter()
-        metrics = _means(reports)
+        metrics = _means(reports) | synced
         for feed in parts.feeds:
             facts = {**feed.source.report(), "group/uninformative": float(credit[feed.term.source][1])}
             metrics |= {feed.term.path(name): value for name, value in facts.items()}
@@ -109,7 +108,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
             "time/source": sampled - started,
             "time/credit": annotated - sampled,
             "time/train": trained - annotated,
-            "time/publish": ended - trained,
+            "time/sync": ended - trained,
             "time/step": ended - started,
         }
         progress = replace(
@@ -130,7 +129,7 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sa
     """
     algorithm, source = feed.term.algorithm, feed.term.source
     if Need.REFERENCE_CREDIT in algorithm.needs and feed.scorer:
-        groups = feed.scorer.annotate_groups(groups)
+        groups = annotate_groups(feed.scorer, groups)
     by_group = [algorithm.samples(group) for group in groups]
     samples = [
         replace(sample, source=source, unit=f"{source}/{place}/{sample.unit}" if sample.unit else "")

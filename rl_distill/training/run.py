@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rl_distill.config import dump
@@ -49,7 +50,6 @@ class _Run:
         self.results: dict[str, dict[str, Any]] = {}
 
     def run(self) -> dict[str, Any]:
-        self.workshop = Workshop(self.recipe, self.folder.stage(BASE) / "student")
         identity = RunIdentity(
             folder=self.folder.path,
             name=self.recipe.name,
@@ -58,11 +58,14 @@ class _Run:
             resolved=dump(self.recipe),
         )
         with ExitStack() as stack:
+            scratch = Path(stack.enter_context(TemporaryDirectory(dir=self.folder.path, prefix=".open-")))
+            self.workshop = Workshop(self.recipe, scratch, self.folder.stage(BASE) / "student")
+            stack.callback(self.workshop.close)
             trackers = stack.enter_context(open_trackers(self.recipe.tracking, identity, self.say))
-            ledger, trajectories = (AppendLog(self.folder.path / RECORDS[name]) for name in ("ledger", "trajectories"))
-            stack.callback(ledger.close)
-            stack.callback(trajectories.close)
-            self.records = Records(trackers=trackers, ledger=ledger, trajectories=trajectories)
+            logs = {name: AppendLog(self.folder.path / RECORDS[name]) for name in ("ledger", "schedule", "trajectories")}
+            for log in logs.values():
+                stack.callback(log.close)
+            self.records = Records(trackers=trackers, **logs)
             unfinished = {name: training for name, training in self._trainings().items() if not self._finished(name)}
             for note in self.workshop.check(unfinished):
                 self.say(note)

@@ -22,8 +22,15 @@ from rl_distill.learning.checkpoint import clear_leftovers
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.training.fingerprint import changed
 
-NOT_COMPARED = ("run_dir", "tracking", "alarms")  # keys that may change when a run is continued: no number depends on them
-RECORDS = {"metrics": "metrics.jsonl", "ledger": "ledger.jsonl", "trajectories": "trajectories/rollouts.jsonl"}
+# Keys that may change when a run is continued. No number depends on them beyond rounding: what `cluster` changes in the layout is
+# said when a run goes on elsewhere.
+NOT_COMPARED = ("run_dir", "tracking", "alarms", "cluster", "sync")
+RECORDS = {
+    "metrics": "metrics.jsonl",
+    "ledger": "ledger.jsonl",
+    "schedule": "schedule.jsonl",
+    "trajectories": "trajectories/rollouts.jsonl",
+}
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 
 
@@ -35,6 +42,7 @@ class RunFolder:
     environment.json     versions, machine and command of the process that opened it last
     metrics.jsonl        one line a step
     ledger.jsonl         every group trained on, once
+    schedule.jsonl       every shard of requests: who sampled it, with which weights from which step of decoding on
     trajectories/        rollouts.jsonl: sampled attempts in full, of every so many steps
     checkpoints/STAGE/   what a stage needs to go on
     stages/STAGE/        a finished stage: student/ (Hugging Face format), result.json, evaluation.jsonl

@@ -1,10 +1,9 @@
 """What a stage learns from: the protocol, and the table of sources."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rl_distill.config import one_of
-from rl_distill.models.weights import WeightUpdate
 from rl_distill.training.dataset_source import DatasetSourceConfig
 from rl_distill.training.rollout_source import RolloutSourceConfig
 from rl_distill.trajectory import Group
@@ -18,12 +17,17 @@ class Source(Protocol):
         """The groups of one step."""
         ...
 
+    @property
+    def schedule(self) -> Sequence[Mapping[str, Any]]:
+        """How the last step's attempts were sampled: a line for each shard; none where nothing was."""
+        ...
+
     def report(self) -> Mapping[str, float]:
         """Metrics about the groups of the last step."""
         ...
 
-    def refresh(self, update: WeightUpdate) -> None:
-        """New weights exist."""
+    def refresh(self, version: int) -> None:
+        """The engine holds new weights."""
         ...
 
     def state(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Records:
 
     trackers: Trackers
     ledger: AppendLog
+    schedule: AppendLog
     trajectories: AppendLog
 
     def positions(self) -> dict[str, int]:
@@ -46,7 +47,8 @@ class Records:
             log.sync()
 
     def _logs(self) -> dict[str, Any]:
-        return {"metrics": self.trackers.record, "ledger": self.ledger, "trajectories": self.trajectories}
+        logs = {"ledger": self.ledger, "schedule": self.schedule, "trajectories": self.trajectories}
+        return {"metrics": self.trackers.record, **logs}
 
 
 class StageRun:
@@ -165,6 +167,9 @@ class StageRun:
         for source, members in groups.items():
             for group in members:
                 self.records.ledger.write({**self._place(step, source), **_ledger_entry(group)})
+        for feed in self.parts.feeds:
+            for line in feed.source.schedule:
+                self.records.schedule.write({**self._place(step, feed.term.source), **line})
         every = self.workshop.recipe.tracking.trajectories_every
         if not every or step % every:
             return

@@ -13,7 +13,8 @@ from pydantic import Discriminator, Tag
 
 from rl_distill.config import config, dump, one_of, setting
 from rl_distill.errors import InputError
-from rl_distill.models.loading import Architecture, context_of, load_settings, load_tokenizer
+from rl_distill.models.loading import Architecture, context_of, load_settings, load_tokenizer, skeleton
+from rl_distill.models.lora import Lora
 from rl_distill.models.pretrained import PretrainedModel
 from rl_distill.models.token_match import check_rows
 from rl_distill.models.vocabulary import arithmetic_tokenizer, byte_bpe_tokenizer
@@ -100,6 +101,10 @@ class Student:
         about="folder or hub name of a causal language model, the keys of one whose context is changed, or of one to build here"
     )
     prompt: PromptFormat = setting(PromptFormat(), about="how problems are put to it")
+    lora: Lora | None = setting(
+        None,
+        about="stages train low-rank adapters on frozen weights, a pretraining the weights themselves; none trains all weights",
+    )
 
 
 def prompter(student: Student, saved: Path | None = None) -> Prompter:
@@ -107,6 +112,9 @@ def prompter(student: Student, saved: Path | None = None) -> Prompter:
 
     Args:
         saved: folder of the base student, once there is one: its tokenizer is the one its weights belong to.
+
+    Raises:
+        InputError: the student cannot be what the recipe says, its adapters included.
     """
     model = student.model
     kept = saved is not None and saved.is_dir()
@@ -114,8 +122,13 @@ def prompter(student: Student, saved: Path | None = None) -> Prompter:
         path, settings = (model, load_settings(model)) if isinstance(model, str) else (model.path, model.settings())
         tokenizer = load_tokenizer(str(saved) if kept and not isinstance(model, str) else path)
         check_rows(tokenizer, settings, field="student.model")
+        if student.lora is not None:
+            student.lora.check(skeleton(settings))
         return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=context_of(settings))
     tokenizer = load_tokenizer(str(saved)) if kept else model.tokenizer.build()
+    if student.lora is not None:
+        with torch.device("meta"):
+            student.lora.check(model.build(tokenizer))
     return Prompter(tokenizer=tokenizer, format=student.prompt, max_context=model.max_context)
 
 
@@ -127,7 +140,8 @@ def cache_folder(student: Student) -> Path:
         "transformers": version("transformers"),
         "tokenizers": version("tokenizers"),
     }
-    recipe = {"student": dump(student), "data": data_digests(student.model, "model"), **made_by}
+    kept = {key: value for key, value in dump(student).items() if key != "lora"}  # adapters come after the pretraining
+    recipe = {"student": kept, "data": data_digests(student.model, "model"), **made_by}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     root = Path(os.environ.get("RL_DISTILL_CACHE") or Path.home() / ".cache" / "rl_distill")
     try:

@@ -61,7 +61,7 @@ def test_a_step_is_the_cpus_step_up_to_rounding(precision):
 def test_published_weights_arrive_in_the_engine():
     engine, _ = rollouts("cuda")
     update = LocalLearner(replace(SHAPE, seed=3).build(TOKENIZER), TOKENIZER, Sft(), CONFIG).publish(7)
-    assert engine.load_weights(update) == update.digest
+    assert engine.load_weights(update) == update.digests
     assert engine.version == 7
 
 

@@ -165,7 +165,8 @@ def test_a_full_disk_ends_in_a_report_and_the_run_goes_on_when_there_is_room(lim
     failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 1, failed.stderr
     report = reported(failed.stderr, recipe.run_dir)
-    assert report["failed"] == "OSError: [Errno 27] File too large" and report["saved"].startswith(written)
+    assert "File too large" in report["failed"]
+    assert report["saved"].startswith(written)
     code, _, err = cli("train", recipe.path)
     assert (code, err) == (0, "")
     assert weights(recipe.run_dir) == expected
@@ -179,9 +180,9 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tiny_recipe, cl
     assert cli("train", recipe.path)[0] == 0
     shutil.rmtree(recipe.run_dir / "stages" / "grpo")
     newest = recipe.run_dir / "checkpoints" / "grpo" / "step-00000004"
-    _flip_a_byte(newest / "weights.safetensors")
+    _flip_a_byte(newest / "state-00000.safetensors")
     code, out, _ = cli("train", recipe.path)
-    assert code == 0 and f"checkpoint {newest} is damaged (weights.safetensors does not match its checksum)" in out
+    assert code == 0 and f"checkpoint {newest} is damaged (state-00000.safetensors does not match its checksum)" in out
     assert "grpo: continues after step 3 from" in out
     assert weights(recipe.run_dir) == expected
     assert steps(recipe.run_dir)[-6:] == [("sft", 0), ("sft", 1), *(("grpo", step) for step in range(4))]
@@ -195,7 +196,7 @@ def test_a_damaged_finished_stage_is_done_again_and_no_record_is_lost(checkpoint
     _flip_a_byte(recipe.run_dir / "stages" / "sft" / "student" / "model.safetensors")
     if checkpoints_too:
         for checkpoint in (recipe.run_dir / "checkpoints" / "sft").glob("step-*"):
-            _flip_a_byte(checkpoint / "optimizer.pt")
+            _flip_a_byte(checkpoint / "learner.json")
     code, out, _ = cli("train", recipe.path)
     assert code == 0 and "stage sft is damaged (student/model.safetensors does not match its checksum)" in out
     assert ("redi: 2 steps" in out) == checkpoints_too  # what its steps recorded stands behind that of sft

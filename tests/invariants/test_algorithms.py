@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from graded_groups import GROUPS, SEEDS, VOCABULARY, attempt, samples_of
 from pydantic import ValidationError
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -12,57 +13,11 @@ from rl_distill.algorithms import ALGORITHMS
 from rl_distill.algorithms.base import Need
 from rl_distill.batch import PolicyOutput, collate, source_names, totals
 from rl_distill.config import dump, parse
-from rl_distill.learning.micro_steps import accumulate, split
+from rl_distill.learning.loss_term import LossTerm
+from rl_distill.learning.micro_steps import accumulate, term_metrics
+from rl_distill.learning.step_plan import TermShare, split
 from rl_distill.models.logprobs import policy_output
-from rl_distill.trajectory import Group, Problem, Score, Trajectory, Verdict
-
-VOCABULARY = 23
-SEEDS = torch.Generator().manual_seed(0)
-
-
-def draw(low: int, high: int, count: int) -> tuple[int, ...]:
-    return tuple(torch.randint(low, high, (count,), generator=SEEDS).tolist())
-
-
-def attempt(problem: str, prompt: tuple[int, ...], length: int, correct: bool | None, reward: float | None) -> Trajectory:
-    """One response of `length` tokens, with columns of a sampler, a reference and an earlier self."""
-    count = len(prompt) + length
-    columns = {
-        name: tuple((-2 * torch.rand(count, generator=SEEDS, dtype=torch.float64)).tolist())
-        for name in ("behavior_logprobs", "reference_logprobs", "proximal_logprobs")
-    }
-    status = "unverifiable" if correct is None else "correct" if correct else "wrong"
-    return Trajectory(
-        problem_id=problem,
-        messages=(),
-        token_ids=prompt + draw(1, VOCABULARY, length),
-        sampled=(False,) * len(prompt) + (True,) * length,
-        model="m",
-        origin="policy",
-        finish_reason="length" if length == 8 else "stop",
-        score=Score(value=reward, verdict=Verdict(status=status, method="test")),
-        **columns,
-    )
-
-
-def make_groups() -> list[Group]:
-    groups = []
-    for index, lengths in enumerate([(3, 5, 2, 4), (1, 7, 3, 2), (8, 2, 6, 5), (4, 4, 1, 3)]):
-        name = f"p{index}"
-        prompt = draw(1, VOCABULARY, 2 + index)
-        rewards = [(True, 1.0), (False, 0.1), (None, None), (False, -0.3 - index)]
-        groups.append(
-            Group(
-                problem=Problem(id=name, prompt="", answer="1", source="test"),
-                trajectories=tuple(
-                    attempt(name, prompt, length, *reward) for length, reward in zip(lengths, rewards, strict=True)
-                ),
-            )
-        )
-    return groups
-
-
-GROUPS = make_groups()
+from rl_distill.trajectory import Group, Score
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +44,16 @@ def step(model, algorithm, samples, max_tokens: int):
         return policy_output(model, batch.token_ids, batch.attention_mask, batch.loss_mask | batch.lesson_mask, chunk_tokens=5)
 
     sources = source_names(samples)
-    counts = totals(samples, sources, torch.float64)
-    metrics = accumulate(algorithm, samples, forward, sources=sources, counts=counts, pad_id=0, max_tokens=max_tokens)
+    share = TermShare(
+        term=LossTerm(algorithm=algorithm),
+        samples=samples,
+        sources=sources,
+        counts=totals(samples, sources, torch.float64),
+        passes=len(list(split(samples, max_tokens))),
+        filler=(),
+    )
+    metrics = term_metrics(share, [accumulate(share, forward, pad_id=0, max_tokens=max_tokens)])
     return metrics, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-
-
-def samples_of(algorithm, source: str = ""):
-    samples = [replace(sample, source=source) for group in GROUPS for sample in algorithm.samples(group)]
-    assert samples
-    return algorithm.finish(samples)
 
 
 ALL = pytest.mark.parametrize("name", ALGORITHMS)

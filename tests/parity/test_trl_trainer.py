@@ -33,7 +33,7 @@ from rl_distill.algorithms import ALGORITHMS, Sft
 from rl_distill.algorithms.base import Algorithm, Need
 from rl_distill.integrations.learnable_groups import groups_of
 from rl_distill.learning.local_learner import LocalLearner
-from rl_distill.learning.scorer import Scorer
+from rl_distill.learning.scorer import ModelScorer, ScorerConfig
 from rl_distill.rollout.collector import Prompter
 from rl_distill.text import PromptFormat
 from rl_distill.training.tokenized import Tokenized
@@ -51,7 +51,9 @@ def samples_of(algorithm: Algorithm, data: Any, reference: Any = None) -> list[S
     if Need.REFERENCE_LOGPROBS in algorithm.needs:
         pad_id = TOKENIZER.pad_token_id
         model = small_model() if reference is None else reference
-        scorer = Scorer(model, pad_id=pad_id, temperature=1.0, max_tokens=10**6, chunk_tokens=4096, precision="float32")
+        scorer = ModelScorer(
+            model, ScorerConfig(pad_id=pad_id, temperature=1.0, max_tokens=10**6, chunk_tokens=4096, precision="float32")
+        )
         annotated = scorer.annotate([sample.trajectory for sample in samples])
         samples = [replace(sample, trajectory=attempt) for sample, attempt in zip(samples, annotated, strict=True)]
     return algorithm.finish(samples)

@@ -70,7 +70,7 @@ def test_theme_14_an_engine_that_does_not_answer_every_request_is_an_error_and_n
         version = 0
 
         def load_weights(self, update):
-            return update.digest
+            return update.digests
 
         def generate(self, asked):
             return [Trajectory(problem_id=str(seed), seed=seed, messages=(), model="m", origin="policy") for seed in answered]

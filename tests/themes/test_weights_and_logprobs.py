@@ -1,5 +1,6 @@
 """Themes 4, 5, 7, 16, 30, 31: whose weights sample, whose are saved, and what learner and engine say about one text."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -8,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from mixed_step import CONFIG, ROLLOUTS, SHAPE, TOKENIZER
-from safetensors.torch import load_file
 from tiny_runs import rolled_out, taught
 
 from rl_distill.algorithms.grpo import Grpo
 from rl_distill.errors import RunError
 from rl_distill.learning.local_learner import LocalLearner
+from rl_distill.learning.training_state import read_state
 from rl_distill.models.loading import load_model, load_tokenizer
 from rl_distill.rollout.engine import Request, Sampling, load_checked
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
@@ -42,7 +43,7 @@ def gap(engine_says: list[Trajectory], learner: LocalLearner) -> float:
 def learner_and_engine() -> tuple[LocalLearner, HfEngine]:
     """A learner one large step ahead of an engine that has the weights it started from."""
     learner = LocalLearner(SHAPE.build(TOKENIZER), TOKENIZER, Grpo(kl_coef=0), replace(CONFIG, learning_rate=0.01))
-    engine = HfEngine(learner.model, TOKENIZER, HfEngineConfig(device="cpu"), name="policy")
+    engine = HfEngine(copy.deepcopy(learner.model), TOKENIZER, HfEngineConfig(device="cpu"), name="policy")
     assert gap(attempts(engine), learner) < 1e-4
     learner.step(ROLLOUTS)
     return learner, engine
@@ -118,7 +119,8 @@ def test_theme_30_the_exported_student_is_the_trained_one_for_auto_classes_too(t
     assert cli("train", recipe.path)[0] == 0
     trained = load_model(str(recipe.run_dir / "stages" / "base" / "student"))
     before = {name: parameter.detach().clone() for name, parameter in trained.named_parameters()}
-    saved = load_file(recipe.run_dir / "checkpoints" / "grpo" / "step-00000002" / "weights.safetensors")
+    fields = read_state(recipe.run_dir / "checkpoints" / "grpo" / "step-00000002", before)
+    saved = {name: values["weight"] for name, values in fields}
     with torch.no_grad():
         for name, parameter in trained.named_parameters():
             parameter.copy_(saved[name])

@@ -132,9 +132,9 @@ def test_a_published_update_is_what_the_learner_holds_and_says_so():
     update = taught.publish(4)
     assert update.version == 4
     assert all(torch.equal(update.tensors[name], tensor) for name, tensor in weights(taught).items())
-    digest = update.digest
+    digests = update.digests
     taught.step(SAMPLES)
-    assert taught.publish(5).digest != digest
+    assert taught.publish(5).digests != digests
 
 
 def test_log_probs_are_those_of_the_loss_and_do_not_depend_on_the_batch():

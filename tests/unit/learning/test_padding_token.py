@@ -3,8 +3,10 @@
 import torch
 
 from rl_distill.algorithms.sft import Sft
-from rl_distill.batch import PolicyOutput, collate, totals
+from rl_distill.batch import PolicyOutput, collate
+from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.micro_steps import accumulate
+from rl_distill.learning.step_plan import plan_step
 from rl_distill.models.loading import Architecture, load_model, save_pretrained
 from rl_distill.models.logprobs import policy_output
 from rl_distill.models.vocabulary import arithmetic_tokenizer
@@ -31,8 +33,8 @@ def gradients(model, pad_id: int) -> dict[str, torch.Tensor]:
         return policy_output(model, batch.token_ids, batch.attention_mask, batch.loss_mask)
 
     model.zero_grad()
-    counts = totals(SAMPLES, ("",))
-    accumulate(Sft(), SAMPLES, forward, sources=("",), counts=counts, pad_id=pad_id, max_tokens=10_000)
+    ((share,),) = plan_step(SAMPLES, [LossTerm(algorithm=Sft())], num_processes=1, max_tokens=10_000)
+    accumulate(share, forward, pad_id=pad_id, max_tokens=10_000)
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 

@@ -9,7 +9,7 @@ from rl_distill.algorithms.dpo import Dpo
 from rl_distill.errors import RunError
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.local_learner import LocalLearner
-from rl_distill.learning.scorer import Scorer
+from rl_distill.learning.scorer import ModelScorer, ScorerConfig, annotate_groups
 from rl_distill.models.loading import Architecture
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.models.weights import WeightUpdate
@@ -27,9 +27,9 @@ def trajectory(seed: int, length: int) -> Trajectory:
     )
 
 
-def scorer(precision: str, seed: int = 0) -> Scorer:
+def scorer(precision: str, seed: int = 0) -> ModelScorer:
     model = replace(SHAPE, seed=seed).build(TOKENIZER)
-    return Scorer(model, pad_id=0, temperature=1.0, max_tokens=1000, chunk_tokens=100, precision=precision)
+    return ModelScorer(model, ScorerConfig(pad_id=0, temperature=1.0, max_tokens=1000, chunk_tokens=100, precision=precision))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -51,7 +51,7 @@ def test_another_precision_would_show():
 def test_groups_keep_their_attempts_in_order():
     problem = Problem(id="p", prompt="", answer=None, source="test")
     groups = [Group(problem=problem, trajectories=(trajectory(1, 5), trajectory(2, 9))), Group(problem=problem)]
-    annotated = scorer("float32").annotate_groups([*groups, groups[0]])
+    annotated = annotate_groups(scorer("float32"), [*groups, groups[0]])
     flat = scorer("float32").annotate([trajectory(1, 5), trajectory(2, 9)])
     assert [len(group.trajectories) for group in annotated] == [2, 0, 2]
     for group in (annotated[0], annotated[2]):
@@ -69,7 +69,8 @@ def test_weights_that_did_not_arrive_are_an_error():
             return []
 
         def load_weights(self, update):
-            return "what it held before"
+            return {"a": "what it held before"}
 
-    with pytest.raises(RunError, match="the engine holds other weights than the learner published as version 3"):
-        load_checked(Deaf(), WeightUpdate(version=3, tensors={}, digest="new"))
+    update = WeightUpdate(version=3, tensors={}, digests={"a": "new"}, num_bytes=0)
+    with pytest.raises(RunError, match="other weights than the learner published as version 3: 1 of 1 tensors differ"):
+        load_checked(Deaf(), update)

@@ -1,5 +1,6 @@
 """Tiny policies with seeded weights, and requests for them."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,7 @@ def llama() -> Any:
 @pytest.fixture
 def engine(tokenizer: Any) -> Callable[..., HfEngine]:
     def build(model: Any, **settings: Any) -> HfEngine:
-        return HfEngine(model, tokenizer, HfEngineConfig(**{"device": "cpu"} | settings), name="policy", version=7)
+        return HfEngine(copy.deepcopy(model), tokenizer, HfEngineConfig(**{"device": "cpu"} | settings), name="policy", version=7)
 
     return build
 

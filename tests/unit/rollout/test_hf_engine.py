@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rl_distill.errors import InputError, RunError
-from rl_distill.models.digest import named_weights, weight_digest
+from rl_distill.models.digest import named_weights, weight_digests
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.engine import Request, Sampling
 from rl_distill.rollout.hf_engine import HfEngine
@@ -280,17 +280,17 @@ def test_loaded_weights_are_what_it_samples_from(name: str, engine: Build, uneve
     model = request.getfixturevalue(name)
     sampler, tensors = engine(model), moved(model)
     old = sampler.generate(uneven_requests(12))
-    digest = sampler.load_weights(WeightUpdate(version=8, tensors=tensors, digest=weight_digest(tensors)))
-    assert digest == weight_digest(tensors) != weight_digest(named_weights(model))
+    digest = sampler.load_weights(WeightUpdate(version=8, tensors=tensors, digests=weight_digests(tensors), num_bytes=0))
+    assert digest == weight_digests(tensors) != weight_digests(named_weights(model))
     for tensor in tensors.values():
         tensor.zero_()  # an update is valid until the learner's next step only
     made = sampler.generate(uneven_requests(12))
     assert [responses(one) for one in made] != [responses(one) for one in old]
     assert {version for one in made for version, own in zip(one.policy_versions or (), one.sampled, strict=True) if own} == {8}
     fresh = engine(model)
-    fresh.load_weights(WeightUpdate(version=8, tensors=moved(model), digest=""))
+    fresh.load_weights(WeightUpdate(version=8, tensors=moved(model), digests={}, num_bytes=0))
     assert fresh.generate(uneven_requests(12)) == made
-    sampler.load_weights(WeightUpdate(version=3, tensors=named_weights(model), digest=""))
+    sampler.load_weights(WeightUpdate(version=3, tensors=named_weights(model), digests={}, num_bytes=0))
     assert sampler.version == 3
     assert_same_up_to_rounding(sampler.generate(uneven_requests(12)), old)
 
@@ -298,7 +298,7 @@ def test_loaded_weights_are_what_it_samples_from(name: str, engine: Build, uneve
 def test_weights_that_are_not_finite_end_the_run_instead_of_sampling(engine: Build, qwen: Any, uneven_requests: Requests) -> None:
     sampler = engine(qwen)
     tensors = {name: torch.full_like(tensor, torch.nan) for name, tensor in named_weights(qwen).items()}
-    sampler.load_weights(WeightUpdate(version=1, tensors=tensors, digest=""))
+    sampler.load_weights(WeightUpdate(version=1, tensors=tensors, digests={}, num_bytes=0))
     with pytest.raises(RunError, match="not finite"):
         sampler.generate(uneven_requests(6))
 

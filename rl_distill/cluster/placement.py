@@ -1,0 +1,113 @@
+"""Which devices each worker gets: everything is reserved at once, before anything expensive starts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from rl_distill.cluster.session import num_gpus_in_cluster
+from rl_distill.cluster.settings import RayCluster
+from rl_distill.errors import InputError
+
+SHARED = 0.5  # of a device, for a learner rank and an engine worker that live on it together
+RESERVE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one worker runs: options of a Ray actor."""
+
+    gpus: float
+    options: dict[str, Any]
+
+
+class Placement:
+    """The devices of a run, reserved together.
+
+    Raises:
+        InputError: the cluster does not have them.
+    """
+
+    def __init__(self, settings: RayCluster, *, engine_gpus: int, roles: frozenset[str]) -> None:
+        have = num_gpus_in_cluster()
+        self.settings = settings
+        learner, engine, scorer = settings.learner, settings.engine, settings.scorer
+        gpus = {
+            "learner": _gpus(learner.gpus, have, 1),
+            "engine": _gpus(engine.gpus, have, engine_gpus),
+            "scorer": _gpus(scorer.gpus, have, 1),
+        }
+        counts = {
+            "learner": (learner.ranks, learner.cpus),
+            "engine": (engine.workers, engine.cpus),
+            "scorer": (scorer.workers, scorer.cpus),
+        }
+        groups = {name: count for name, count in counts.items() if name in roles}
+        self._bundles: list[dict[str, float]] = []
+        self._first: dict[str, int] = {}
+        self._share = dict.fromkeys(groups, 1.0)
+        self._gpus, self._cpus = gpus, {name: cpus for name, (_, cpus) in counts.items()}
+        if settings.colocate and {"learner", "engine"} <= roles:
+            self._colocate(groups)
+        for name, (count, cpus) in groups.items():
+            if name not in self._first:
+                self._first[name] = len(self._bundles)
+                self._bundles += [_bundle(cpus, gpus[name])] * count
+        self._group = self._reserve()
+
+    def place(self, name: str, number: int) -> Place:
+        """Of worker `number` of "learner", "engine" or "scorer"."""
+        gpus = self._gpus[name] * self._share[name]
+        strategy = PlacementGroupSchedulingStrategy(
+            placement_group=self._group, placement_group_bundle_index=self._first[name] + number
+        )
+        return Place(gpus, {"num_cpus": self._cpus[name], "num_gpus": gpus, "scheduling_strategy": strategy})
+
+    def close(self) -> None:
+        remove_placement_group(self._group)
+
+    def _colocate(self, groups: dict[str, tuple[int, float]]) -> None:
+        (ranks, rank_cpus), (workers, worker_cpus) = groups["learner"], groups["engine"]
+        self._first |= {"learner": 0, "engine": 0}
+        self._share |= {"learner": SHARED, "engine": SHARED}
+        device = max(self._gpus["learner"], self._gpus["engine"])
+        self._bundles += [_bundle(rank_cpus + worker_cpus, device)] * max(ranks, workers)
+
+    def _reserve(self) -> Any:
+        have = ray.cluster_resources()
+        for kind in ("GPU", "CPU"):
+            asked = sum(bundle.get(kind, 0.0) for bundle in self._bundles)
+            if asked > have.get(kind, 0.0):
+                raise InputError(
+                    "cluster",
+                    f"asks for {asked:g} {kind}s ({self._account(kind)}), and the cluster has {have.get(kind, 0.0):g}",
+                    "lower learner.ranks, engine.workers or scorer.workers, or what each of them takes (gpus, cpus)",
+                )
+        strategy = {"pack": "PACK", "spread": "SPREAD"}[self.settings.placement]
+        group = placement_group(self._bundles, strategy=strategy)
+        if not ray.wait([group.ready()], timeout=RESERVE_SECONDS)[0]:
+            remove_placement_group(group)
+            raise InputError(
+                "cluster",
+                f"its devices are not free: {len(self._bundles)} places could not be reserved in {RESERVE_SECONDS:g} s",
+                "end what else runs on the cluster, or ask for less",
+            )
+        return group
+
+    def _account(self, kind: str) -> str:
+        settings = self.settings
+        each = {name: self._gpus[name] for name in self._first}
+        if kind == "CPU":
+            each = {"learner": settings.learner.cpus, "engine": settings.engine.cpus, "scorer": settings.scorer.cpus}
+        counts = {"learner": settings.learner.ranks, "engine": settings.engine.workers, "scorer": settings.scorer.workers}
+        return ", ".join(f"{name} {counts[name]} x {each[name]:g}" for name in self._first)
+
+
+def _gpus(asked: float | None, have: float, natural: int) -> float:
+    return asked if asked is not None else float(natural) if have else 0.0
+
+
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {kind: amount for kind, amount in (("CPU", cpus), ("GPU", gpus)) if amount} or {"CPU": 0.001}

@@ -1,0 +1,55 @@
+"""A run's parts on a Ray cluster."""
+
+from functools import partial
+from typing import Any
+
+from rl_distill.cluster.engine_fleet import EngineFleet
+from rl_distill.cluster.host import LearnerSpec, MakeModel
+from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
+from rl_distill.cluster.placement import Placement
+from rl_distill.cluster.scorer_fleet import ScorerFleet, ScorerProcesses
+from rl_distill.cluster.session import Session
+from rl_distill.cluster.settings import RayCluster
+from rl_distill.learning.learner import Learner
+from rl_distill.learning.scorer import Scorer, ScorerConfig
+from rl_distill.rollout.engine import Engine
+
+
+class RayHost:
+    """See `cluster.host.Host`. Connects, and reserves all devices, at once.
+
+    Args:
+        engine_gpus: devices that one engine worker needs.
+        roles: which of "learner", "engine" and "scorer" the run has.
+
+    Raises:
+        InputError: the cluster does not answer, or lacks the devices.
+    """
+
+    def __init__(self, settings: RayCluster, *, engine_gpus: int, roles: frozenset[str]) -> None:
+        self.settings = settings
+        self._session = Session(settings)
+        try:
+            self._placement = Placement(settings, engine_gpus=engine_gpus, roles=roles)
+            self._ranks = Ranks(settings, partial(self._placement.place, "learner"))
+            self._scorers = ScorerProcesses(settings, partial(self._placement.place, "scorer")) if "scorer" in roles else None
+        except BaseException:
+            self._session.close()
+            raise
+
+    def learner(self, spec: LearnerSpec) -> Learner:
+        return LearnerFleet(spec, self._ranks)
+
+    def engine(self, student: str, tokenizer: Any, config: Any, *, name: str) -> Engine:
+        return EngineFleet(student, tokenizer, config, self.settings, partial(self._placement.place, "engine"), name=name)
+
+    def scorer(self, make_model: MakeModel, config: ScorerConfig) -> Scorer:
+        assert self._scorers is not None, "the recipe said that nothing is compared with a reference"
+        return ScorerFleet(make_model, config, self._scorers)
+
+    def close(self) -> None:
+        self._ranks.close()
+        if self._scorers is not None:
+            self._scorers.close()
+        self._placement.close()
+        self._session.close()

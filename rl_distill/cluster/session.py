@@ -1,0 +1,118 @@
+"""Joining a Ray cluster, or starting one for this run, and asking its workers with a deadline."""
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from rl_distill.cluster.settings import RayCluster
+from rl_distill.errors import InputError, RunError
+
+# Unset, Ray would write a token into the home folder, and hosts would disagree about it.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+import ray
+
+CONNECT_SECONDS = 15.0  # for an address to answer; Ray itself would try for much longer
+
+
+class Session:
+    """A connection to a cluster; what it started, it stops.
+
+    Raises:
+        InputError: the address does not answer, or the cluster runs other versions.
+    """
+
+    def __init__(self, settings: RayCluster) -> None:
+        options: dict[str, Any] = {
+            "logging_level": logging.ERROR,
+            "log_to_driver": False,
+            "ignore_reinit_error": False,
+        }
+        if ray.is_initialized():
+            raise InputError("cluster", "this process is already connected to a Ray cluster", "call ray.shutdown() first")
+        if settings.address is None:
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": _num_cpus(settings)}
+            if settings.object_store_mib is not None:
+                options["object_store_memory"] = settings.object_store_mib * 2**20
+        else:
+            _check_reachable(settings.address)
+            options["address"] = settings.address
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            where = (
+                "a Ray cluster for this run cannot be started" if settings.address is None else f"{settings.address!r} refuses"
+            )
+            raise InputError(
+                "cluster.address",
+                f"{where} ({reason})",
+                "give HOST:PORT of a cluster started with the same Python and Ray versions, or drop the key to start one here",
+            ) from None
+
+    def close(self) -> None:
+        ray.shutdown()
+
+
+def answers(refs: Sequence[Any], *, seconds: float, what: str) -> list[Any]:
+    """What workers answer, in order.
+
+    Args:
+        what: names the question in an error.
+
+    Raises:
+        RunError: a worker died or did not answer in time; it says which, and gives the last lines of the first failure.
+        Exception: what a worker raised, as it raised it.
+    """
+    waiting = list(refs)
+    try:
+        while waiting:  # whichever fails first is heard first: the others may wait for it for ever
+            done, waiting = ray.wait(waiting, num_returns=1, timeout=seconds)
+            if not done:
+                raise RunError(f"{what}: no answer within {seconds:g} s (cluster.patience_seconds) from {len(waiting)} workers")
+            ray.get(done)
+        return list(ray.get(list(refs)))
+    except ray.exceptions.RayTaskError as error:
+        raise error.as_instanceof_cause() from None
+    except ray.exceptions.RayActorError as error:
+        raise RunError(f"{what}: a worker died ({_first_line(error)})") from None
+    except ray.exceptions.GetTimeoutError:
+        raise RunError(f"{what}: no answer within {seconds:g} s (cluster.patience_seconds)") from None
+
+
+def num_gpus_in_cluster() -> float:
+    return float(ray.cluster_resources().get("GPU", 0.0))
+
+
+def _num_cpus(settings: RayCluster) -> int:
+    """Ray's count is only what it hands out: a cluster of this run hands out what the recipe asks for.
+
+    Threads are what really loads the cores, and their number is the recipe's own choice.
+    """
+    asked = settings.learner.ranks * settings.learner.cpus
+    asked += sum(places.workers * places.cpus for places in (settings.engine, settings.scorer))
+    return max(os.cpu_count() or 1, round(asked + 0.5))
+
+
+def _check_reachable(address: str) -> None:
+    """A wrong address is said in seconds."""
+    if address == "auto" or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS):
+            return
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "cluster.address",
+            f"{address!r} does not answer ({error})",
+            f"start one there with `ray start --head --port={port or 6379}`, or drop the key to start one for this run",
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

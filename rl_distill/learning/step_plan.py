@@ -1,0 +1,106 @@
+"""An optimizer step laid out over processes: who runs which samples, and how many passes all of them make.
+
+Everything here is a function of the step's samples, so that whoever computes it finds the same plan.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rl_distill.batch import Totals, source_names, totals
+from rl_distill.learning.loss_term import LossTerm
+from rl_distill.trajectory import Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermShare:
+    """What one process runs of one term of the loss.
+
+    samples  this process's; none where there are fewer units than processes
+    sources, counts  of the whole term, over all processes
+    passes   backward passes that every process makes: sharded gradients are reduced inside them
+    filler   a unit that is run without weight until that number is reached
+    """
+
+    term: LossTerm
+    samples: Sequence[Sample]
+    sources: tuple[str, ...]
+    counts: Totals
+    passes: int
+    filler: Sequence[Sample]
+
+
+def plan_step(
+    samples: Sequence[Sample], terms: Sequence[LossTerm], *, num_processes: int, max_tokens: int
+) -> list[tuple[TermShare, ...]]:
+    """The shares of each process, those of the terms that have samples, in the order of the terms.
+
+    Args:
+        max_tokens: padded tokens of one forward pass.
+
+    Raises:
+        ValueError: there is no sample, or one of a source that no term learns from.
+    """
+    by_term = [(term, [sample for sample in samples if sample.source == term.source]) for term in terms]
+    if not samples or sum(len(share) for _, share in by_term) != len(samples):
+        known = ", ".join(repr(term.source) for term in terms)
+        raise ValueError(f"source: a step has samples, and each comes from one of {known}")
+    plan: list[list[TermShare]] = [[] for _ in range(num_processes)]
+    for term, of_term in by_term:
+        if not of_term:
+            continue
+        sources = source_names(of_term)
+        counts = totals(of_term, sources)
+        shares = divide(of_term, num_processes)
+        passes = max(sum(1 for _ in split(share, max_tokens)) for share in shares)
+        filler = min(units_of(of_term), key=_width)
+        for process, share in zip(plan, shares, strict=True):
+            process.append(TermShare(term=term, samples=share, sources=sources, counts=counts, passes=passes, filler=filler))
+    return [tuple(process) for process in plan]
+
+
+def divide(samples: Sequence[Sample], count: int) -> list[list[Sample]]:
+    """Whole units to `count` processes, about equally many tokens to each; within a process in the order of the samples."""
+    if count == 1:
+        return [list(samples)]
+    units = units_of(samples)
+    load, owner = [0] * count, [0] * len(units)
+    for place in sorted(range(len(units)), key=lambda place: _tokens(units[place]), reverse=True):
+        owner[place] = min(range(count), key=load.__getitem__)
+        load[owner[place]] += _tokens(units[place])
+    return [
+        [sample for place, unit in enumerate(units) if owner[place] == process for sample in unit] for process in range(count)
+    ]
+
+
+def split(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
+    """Cut a step into micro-batches of at most `max_tokens` padded tokens, keeping the rows of a unit together.
+
+    Units are taken longest first, so that rows of like length meet and a step that does not fit in memory fails at once. A unit
+    larger than the budget makes a micro-batch of its own. The order is a function of the samples alone.
+    """
+    current: list[Sample] = []
+    width = 0
+    for unit in sorted(units_of(samples), key=_width, reverse=True):
+        if current and max(width, _width(unit)) * (len(current) + len(unit)) > max_tokens:
+            yield current
+            current, width = [], 0
+        current += unit
+        width = max(width, _width(unit))
+    if current:
+        yield current
+
+
+def units_of(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Samples by unit, in order; a row without a unit is one of its own."""
+    units: dict[object, list[Sample]] = {}
+    for index, sample in enumerate(samples):
+        units.setdefault(sample.unit or index, []).append(sample)
+    return list(units.values())
+
+
+def _width(samples: Sequence[Sample]) -> int:
+    return max(len(sample.trajectory.token_ids) for sample in samples)
+
+
+def _tokens(samples: Sequence[Sample]) -> int:
+    return sum(len(sample.trajectory.token_ids) for sample in samples)

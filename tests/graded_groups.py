@@ -1,0 +1,61 @@
+"""Graded attempts at a few problems, ragged and with every column, from which each algorithm of the table learns."""
+
+from dataclasses import replace
+
+import torch
+
+from rl_distill.trajectory import Group, Problem, Score, Trajectory, Verdict
+
+VOCABULARY = 23
+SEEDS = torch.Generator().manual_seed(0)
+
+
+def draw(low: int, high: int, count: int) -> tuple[int, ...]:
+    return tuple(torch.randint(low, high, (count,), generator=SEEDS).tolist())
+
+
+def attempt(problem: str, prompt: tuple[int, ...], length: int, correct: bool | None, reward: float | None) -> Trajectory:
+    """One response of `length` tokens, with columns of a sampler, a reference and an earlier self."""
+    count = len(prompt) + length
+    columns = {
+        name: tuple((-2 * torch.rand(count, generator=SEEDS, dtype=torch.float64)).tolist())
+        for name in ("behavior_logprobs", "reference_logprobs", "proximal_logprobs")
+    }
+    status = "unverifiable" if correct is None else "correct" if correct else "wrong"
+    return Trajectory(
+        problem_id=problem,
+        messages=(),
+        token_ids=prompt + draw(1, VOCABULARY, length),
+        sampled=(False,) * len(prompt) + (True,) * length,
+        model="m",
+        origin="policy",
+        finish_reason="length" if length == 8 else "stop",
+        score=Score(value=reward, verdict=Verdict(status=status, method="test")),
+        **columns,
+    )
+
+
+def make_groups() -> list[Group]:
+    groups = []
+    for index, lengths in enumerate([(3, 5, 2, 4), (1, 7, 3, 2), (8, 2, 6, 5), (4, 4, 1, 3)]):
+        name = f"p{index}"
+        prompt = draw(1, VOCABULARY, 2 + index)
+        rewards = [(True, 1.0), (False, 0.1), (None, None), (False, -0.3 - index)]
+        groups.append(
+            Group(
+                problem=Problem(id=name, prompt="", answer="1", source="test"),
+                trajectories=tuple(
+                    attempt(name, prompt, length, *reward) for length, reward in zip(lengths, rewards, strict=True)
+                ),
+            )
+        )
+    return groups
+
+
+GROUPS = make_groups()
+
+
+def samples_of(algorithm, source: str = ""):
+    samples = [replace(sample, source=source) for group in GROUPS for sample in algorithm.samples(group)]
+    assert samples
+    return algorithm.finish(samples)

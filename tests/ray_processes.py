@@ -1,0 +1,43 @@
+"""A private Ray cluster for a module's tests, and the processes that its learners share: starting them is what takes time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rl_distill.cluster.learner_fleet import Ranks
+from rl_distill.cluster.placement import Place
+from rl_distill.cluster.session import Session
+from rl_distill.cluster.settings import LearnerPlaces, RayCluster, WorkerPlaces
+
+
+def anywhere(number: int) -> Place:
+    """No reservation: tests share two cores."""
+    return Place(0.0, {"num_cpus": 0})
+
+
+def cluster(*, ranks: int = 1, zero_stage: int = 0, workers: int = 1, bucket_mib: int = 256) -> RayCluster:
+    return RayCluster(
+        learner=LearnerPlaces(ranks=ranks, zero_stage=zero_stage),
+        engine=WorkerPlaces(workers=workers),
+        bucket_mib=bucket_mib,
+        patience_seconds=300.0,
+        object_store_mib=200,
+    )
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    opened = Session(cluster())
+    try:
+        yield
+    finally:
+        opened.close()
+
+
+@contextmanager
+def ranks(count: int) -> Iterator[Ranks]:
+    """Processes of a learner; give them a stage of ZeRO by replacing their settings."""
+    opened = Ranks(cluster(ranks=count), anywhere)
+    try:
+        yield opened
+    finally:
+        opened.close()
