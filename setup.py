@@ -24,6 +24,7 @@ CORE = [
     "safetensors",
     "datasets",
     "numpy",
+    "packaging",
     "pydantic>=2.7",
     "omegaconf>=2.4",  # brings its own parser runtime; earlier ones pin one that math-verify cannot share
     "PyYAML",
@@ -49,7 +50,7 @@ setup(
     install_requires=CORE,
     extras_require={
         "cluster": ["ray>=2.40", "deepspeed>=0.18"],
-        "vllm": ["vllm"],
+        "vllm": ["vllm>=0.32"],
         "lora": LORA,
         "trl": TRL,
         "wandb": WANDB,

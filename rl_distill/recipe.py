@@ -7,6 +7,7 @@ from rl_distill.algorithms.base import Need
 from rl_distill.cluster.settings import AnyCluster, LocalCluster
 from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.evaluation.evaluator import Evaluation
+from rl_distill.rollout.engines import AnyEngine
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.tracking import Tracking
 from rl_distill.training.alarms import Alarms
@@ -41,7 +42,7 @@ class Recipe:
     stages: tuple[Stage, ...] = setting(
         about="what it is taught, in order; each starts from the one before or from `start`", min_length=1
     )
-    engine: HfEngineConfig = setting(HfEngineConfig(), about="what samples")
+    engine: AnyEngine = setting(HfEngineConfig(), about="what samples")
     evaluation: Evaluation | None = setting(None, about="what every student is measured on; none measures nothing")
     checkpoints: CheckpointSettings = setting(CheckpointSettings(), about="how the run survives interruptions")
     alarms: Alarms = setting(Alarms(), about="what each stage watches itself for, beside errors")

@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class EngineProcess:
         return self._pool.submit(_call, "load_weights", update).result()
 
     def generate_while_loading(self, requests: Sequence[Request], updates: Mapping[int, WeightUpdate]) -> list[Trajectory]:
-        """Load an update before the decode step of its number."""
+        """Load an update before the decode step of its number, in another thread than the one that samples."""
         return self._pool.submit(_generate_while_loading, requests, updates).result()
 
     def run(self, function: Callable[..., Any], *values: Any) -> Any:
@@ -91,12 +91,13 @@ def _generate_while_loading(requests: Sequence[Request], updates: Mapping[int, W
     def before_step() -> None:
         nonlocal step
         if step in pending:
-            engine.load_weights(pending.pop(step))
+            loading.submit(engine.load_weights, pending.pop(step)).result()
         step += 1
 
     engine.before_step = before_step
     try:
-        made = engine.generate(requests)
+        with ThreadPoolExecutor(1) as loading:
+            made = engine.generate(requests)
     finally:
         engine.before_step = None
     assert not pending, "the call was over before these steps"

@@ -77,8 +77,7 @@ class EngineFleet:
         while ticket not in self._finished:
             self._gather(ticket)
         result = self._finished.pop(ticket)
-        if result is None:
-            raise RunError(f"shard {ticket} was abandoned before it was collected")
+        assert result is not None, "abandoned shards are forgotten"
         return result
 
     def finished(self, ticket: int) -> bool:
@@ -129,6 +128,8 @@ class EngineFleet:
     def _gather(self, ticket: int) -> None:
         """Wait for whichever shard is finished first."""
         refs = [ref for worker in self._workers for ref in worker.outstanding]
+        if not any(ticket in worker.outstanding.values() for worker in self._workers) and ticket not in dict(self._waiting):
+            raise RunError(f"shard {ticket} was abandoned, or collected before")
         done, _ = ray.wait(refs, num_returns=1, timeout=self.settings.patience_seconds)
         if not done:
             raise RunError(
@@ -141,8 +142,8 @@ class EngineFleet:
 
     def _take(self, ref: Any) -> None:
         worker = next(worker for worker in self._workers if ref in worker.outstanding)
-        (result,) = self._ask(f"engine worker {worker.number}", [ref])
-        self._finished[worker.outstanding.pop(ref)] = result
+        ticket = worker.outstanding.pop(ref)
+        (self._finished[ticket],) = self._ask(f"engine worker {worker.number}", [ref])
 
     def _all(self, what: str, ask: Callable[[_Worker], Any]) -> list[Any]:
         return self._ask(what, [ask(worker) for worker in self._workers])

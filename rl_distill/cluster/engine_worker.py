@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rl_distill.cluster.process_setup import set_threads
@@ -23,8 +24,7 @@ class EngineWorker:
     def __init__(self, student: str, tokenizer: Any, config: Any, name: str, number: int, threads: int) -> None:
         set_threads(threads)
         self.number = number
-        self.engine = make_engine(student, tokenizer, config, name)
-        self.engine.before_step = self._between_steps
+        self._make = partial(make_engine, student, tokenizer, config, name)
         self._at_work = threading.Lock()  # held by whoever uses the engine
         self._wanted = threading.Event()  # new weights wait for their turn
         self._taken = threading.Event()  # they have got it
@@ -33,7 +33,9 @@ class EngineWorker:
         self._swaps: list[tuple[int, int]] = []
 
     def ready(self) -> int:
-        """The version it holds; the answer comes when the engine is built."""
+        """Build the engine, which is too much for a constructor: what that raises, Ray passes on as text only. Its version."""
+        self.engine = self._make()
+        self.engine.before_step = self._between_steps
         return self.engine.version
 
     def sample(self, requests: Sequence[Request]) -> ShardResult | None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
+from rl_distill.cluster.machine import Machine
 from rl_distill.learning.learner import Learner, LearnerConfig
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import Scorer, ScorerConfig
@@ -21,6 +22,7 @@ class LearnerSpec:
     terms          the stage's own algorithm first, then those beside it
     total_steps    optimizer steps of the stage, or None where a token budget ends it
     publish_dtype  of the weights that engines get
+    publish_merged  whether adapters are merged into what engines get, since those hold a plain model
     """
 
     make_model: MakeModel
@@ -29,9 +31,16 @@ class LearnerSpec:
     config: LearnerConfig
     total_steps: int | None
     publish_dtype: torch.dtype
+    publish_merged: bool = False
 
 
 class Host(Protocol):
+    """
+    machines  that it runs on
+    """
+
+    machines: Sequence[Machine]
+
     def learner(self, spec: LearnerSpec) -> Learner:
         """A learner for one stage. The one before must be closed."""
         ...

@@ -20,6 +20,7 @@ from rl_distill.learning.scorer import in_order, scoring_parts
 from rl_distill.learning.step_plan import TermShare, plan_step
 from rl_distill.learning.training_state import read_steps_done
 from rl_distill.models.digest import tensor_digest
+from rl_distill.models.lora import Lora
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.trajectory import Sample, Trajectory
 
@@ -35,6 +36,7 @@ class Published:
     places: dict[str, int]
     digests: dict[str, str]
     num_bytes: int
+    lora: Lora | None
 
 
 class LearnerWorker:
@@ -62,6 +64,7 @@ class LearnerWorker:
             sharding,
             total_steps=spec.total_steps,
             publish_dtype=spec.publish_dtype,
+            publish_merged=spec.publish_merged,
         )
 
     def step(self, shares: Sequence[TermShare], schedule_step: int | None) -> ProcessReport:
@@ -74,7 +77,7 @@ class LearnerWorker:
         """Gather the weights bucket by bucket; the first rank puts each into the store before the next is gathered."""
         buckets: list[Any] = []
         places: dict[str, int] = {}
-        digests: dict[str, str] = {}
+        digests = dict(self.learner.outgoing.frozen)
         num_bytes = 0
         for tensors in self.learner.weights(max_bytes):
             if self.rank == 0:
@@ -82,7 +85,9 @@ class LearnerWorker:
                 digests |= {name: tensor_digest(tensor) for name, tensor in tensors.items()}
                 num_bytes += sum(tensor.nbytes for tensor in tensors.values())
                 buckets.append(put(tensors))
-        return Published(buckets=buckets, places=places, digests=digests, num_bytes=num_bytes) if self.rank == 0 else None
+        if self.rank > 0:
+            return None
+        return Published(buckets=buckets, places=places, digests=digests, num_bytes=num_bytes, lora=self.learner.outgoing.lora)
 
     def save(self, folder: Path) -> None:
         self.learner.save(folder)
@@ -174,6 +179,7 @@ class LearnerFleet:
             tensors=StoredTensors(found.buckets, found.places),
             digests=found.digests,
             num_bytes=found.num_bytes,
+            lora=found.lora,
         )
 
     def save(self, folder: Path) -> None:

@@ -1,10 +1,12 @@
 """Everything in this process."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from rl_distill.cluster.host import LearnerSpec, MakeModel
+from rl_distill.cluster.machine import Machine, this_machine
 from rl_distill.errors import InputError
 from rl_distill.learning.learner import Learner
 from rl_distill.learning.local_learner import LocalLearner, torch_device
@@ -18,6 +20,7 @@ class LocalHost:
     """See `cluster.host.Host`."""
 
     def __init__(self) -> None:
+        self.machines: Sequence[Machine] = [this_machine()]
         self._device = torch.device("cpu")  # of the newest learner: a scorer computes where it does
 
     def learner(self, spec: LearnerSpec) -> Learner:
@@ -32,6 +35,7 @@ class LocalHost:
             beside=beside,
             total_steps=spec.total_steps,
             publish_dtype=spec.publish_dtype,
+            publish_merged=spec.publish_merged,
         )
 
     def engine(self, student: str, tokenizer: Any, config: Any, *, name: str) -> Engine:

@@ -65,6 +65,10 @@ class Placement:
         )
         return Place(gpus, {"num_cpus": self._cpus[name], "num_gpus": gpus, "scheduling_strategy": strategy})
 
+    def account(self) -> str:
+        """What is reserved, in words."""
+        return f"GPUs: {self._account('GPU')}; CPUs: {self._account('CPU')}"
+
     def close(self) -> None:
         remove_placement_group(self._group)
 

@@ -1,11 +1,15 @@
 """A run's parts on a Ray cluster."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from rl_distill.cluster.engine_fleet import EngineFleet
 from rl_distill.cluster.host import LearnerSpec, MakeModel
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
+from rl_distill.cluster.hosts import cluster_machines
+from rl_distill.cluster.machine import Machine
+from rl_distill.cluster.memory import ModelSize, check_memory
 from rl_distill.cluster.placement import Placement
 from rl_distill.cluster.scorer_fleet import ScorerFleet, ScorerProcesses
 from rl_distill.cluster.session import Session
@@ -21,15 +25,18 @@ class RayHost:
     Args:
         engine_gpus: devices that one engine worker needs.
         roles: which of "learner", "engine" and "scorer" the run has.
+        size: of the student.
 
     Raises:
-        InputError: the cluster does not answer, or lacks the devices.
+        InputError: the cluster does not answer, its hosts have different versions, or it lacks the devices or the memory.
     """
 
-    def __init__(self, settings: RayCluster, *, engine_gpus: int, roles: frozenset[str]) -> None:
+    def __init__(self, settings: RayCluster, *, engine_gpus: int, roles: frozenset[str], size: ModelSize) -> None:
         self.settings = settings
         self._session = Session(settings)
         try:
+            self.machines: Sequence[Machine] = cluster_machines(settings)
+            check_memory(settings, size, self.machines, roles)
             self._placement = Placement(settings, engine_gpus=engine_gpus, roles=roles)
             self._ranks = Ranks(settings, partial(self._placement.place, "learner"))
             self._scorers = ScorerProcesses(settings, partial(self._placement.place, "scorer")) if "scorer" in roles else None

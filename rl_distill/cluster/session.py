@@ -15,7 +15,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 
-CONNECT_SECONDS = 15.0  # for an address to answer; Ray itself would try for much longer
+CONNECT_SECONDS = 15.0  # for an address to answer; Ray itself would try for minutes
+# How any speaker of HTTP/2, a Ray head node among them, is greeted, and how its answer begins: length, type 4, flags, stream.
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+SETTINGS_FRAME = 4
 
 
 class Session:
@@ -47,6 +50,7 @@ class Session:
             where = (
                 "a Ray cluster for this run cannot be started" if settings.address is None else f"{settings.address!r} refuses"
             )
+            ray.shutdown()  # Ray keeps half of a connection that it refuses
             raise InputError(
                 "cluster.address",
                 f"{where} ({reason})",
@@ -76,7 +80,9 @@ def answers(refs: Sequence[Any], *, seconds: float, what: str) -> list[Any]:
             ray.get(done)
         return list(ray.get(list(refs)))
     except ray.exceptions.RayTaskError as error:
-        raise error.as_instanceof_cause() from None
+        cause = error.cause if isinstance(error.cause, Exception) else RunError(f"{what}: {_first_line(error)}")
+        cause.add_note(f"in the worker:\n{error}")
+        raise cause from None
     except ray.exceptions.RayActorError as error:
         raise RunError(f"{what}: a worker died ({_first_line(error)})") from None
     except ray.exceptions.GetTimeoutError:
@@ -99,18 +105,25 @@ def _num_cpus(settings: RayCluster) -> int:
 
 def _check_reachable(address: str) -> None:
     """A wrong address is said in seconds."""
-    if address == "auto" or "://" in address:
+    if address == "auto":
         return
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS):
-            return
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_http2(connection):
+                raise OSError("something else than a Ray head node listens there")
     except (OSError, ValueError) as error:
         raise InputError(
             "cluster.address",
             f"{address!r} does not answer ({error})",
-            f"start one there with `ray start --head --port={port or 6379}`, or drop the key to start one for this run",
+            f"start one there with `ray start --head --port={port}`, or drop the key to start one for this run",
         ) from None
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    connection.sendall(GREETING)
+    header = connection.recv(4)
+    return len(header) == 4 and header[3] == SETTINGS_FRAME
 
 
 def _first_line(error: BaseException) -> str:

@@ -69,8 +69,15 @@ class RayCluster:
     )
 
     def __post_init__(self) -> None:
+        if self.address is not None and not _is_address(self.address):
+            raise ValueError(f"address {self.address!r} is no address of a head node; give HOST:PORT, or auto")
         if self.address is not None and self.object_store_mib is not None:
             raise ValueError("object_store_mib has no effect on a cluster that runs already: drop it, or drop address")
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return text == "auto" or (bool(host) and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16)
 
 
 CLUSTERS: dict[str, type] = {"local": LocalCluster, "ray": RayCluster}

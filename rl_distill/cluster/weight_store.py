@@ -5,6 +5,7 @@ They travel as numpy arrays, which a reader on the same host maps instead of cop
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -48,7 +49,7 @@ def stored(update: WeightUpdate) -> WeightUpdate:
     if isinstance(update.tensors, StoredTensors):
         return update
     tensors = StoredTensors([put(update.tensors)], dict.fromkeys(update.tensors, 0))
-    return WeightUpdate(version=update.version, tensors=tensors, digests=update.digests, num_bytes=update.num_bytes)
+    return replace(update, tensors=tensors)
 
 
 def put(tensors: Mapping[str, Tensor]) -> Any:

@@ -80,7 +80,7 @@ class LearnerProcess(ABC):
 
     @abstractmethod
     def weights(self, max_bytes: int) -> Iterator[dict[str, Tensor]]:
-        """The trained weights in buckets of at most so many bytes, or of one tensor. Every process goes through all of them."""
+        """What engines get, in buckets of at most so many bytes, or of one tensor. Every process goes through all of them."""
 
     @abstractmethod
     def _begin_step(self, passes: int) -> None:

@@ -24,7 +24,7 @@ def prepared_for_decoding(model: Any) -> Any:
         InputError: the loop cannot decode it, by its configuration or by the trial.
     """
     model.requires_grad_(False).eval()
-    _require_full_attention(model)
+    check_layers(model)
     attention = model.config._attn_implementation
     if attention not in ("sdpa", "eager"):
         problem = f"{_kind(model)} was loaded with {attention} attention, which takes no mask from the hf engine"
@@ -42,8 +42,12 @@ def prepared_for_decoding(model: Any) -> Any:
     return model
 
 
-def _require_full_attention(model: Any) -> None:
-    """Every layer must attend to all that came before, and the length of the context must be known."""
+def check_layers(model: Any) -> None:
+    """Every layer must attend to all that came before, and the length of the context must be known; one on the meta device will do.
+
+    Raises:
+        InputError: the loop cannot decode it, by its configuration.
+    """
     text_config = model.config.get_text_config()
     layer_types = getattr(text_config, "layer_types", None)
     others = sorted(set(layer_types or ()) - {"full_attention"})

@@ -9,13 +9,14 @@ from rl_distill.config import config, setting
 from rl_distill.errors import InputError
 from rl_distill.models.digest import named_weights, weight_digests
 from rl_distill.models.weights import WeightUpdate
-from rl_distill.rollout.engine import EngineDtype, Request, Sampling, shards, torch_dtype
+from rl_distill.rollout.attempts import check_requests, sampled_trajectory, stop_token_ids
+from rl_distill.rollout.engine import EngineDtype, Request, shards, torch_dtype
 from rl_distill.rollout.weight_loading import take_over
-from rl_distill.text import decode, end_of_turn_ids
-from rl_distill.trajectory import Message, Trajectory
+from rl_distill.text import end_of_turn_ids
+from rl_distill.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from rl_distill.rollout.decode_loop import Response
+    pass
 
 
 @config
@@ -66,8 +67,10 @@ class HfEngine:
         """
         from rl_distill.rollout.decode_loop import decode_shard
 
-        self._check(requests)
-        stop_ids = {sampling: self._stop_ids(sampling) for sampling in {request.sampling for request in requests}}
+        text_config = self._model.config.get_text_config()
+        check_requests(requests, context=text_config.max_position_embeddings, vocabulary=text_config.vocab_size)
+        samplings = {request.sampling for request in requests}
+        stop_ids = {sampling: stop_token_ids(self._tokenizer, self._end_of_turn, sampling) for sampling in samplings}
         trajectories = []
         for shard in shards(requests, self.shard_size):
             responses = decode_shard(
@@ -78,7 +81,18 @@ class HfEngine:
                 prefill_tokens=self._config.prefill_tokens,
                 before_step=self._next_step,
             )
-            trajectories += [self._trajectory(*pair) for pair in zip(shard, responses, strict=True)]
+            trajectories += [
+                sampled_trajectory(
+                    request,
+                    token_ids=response.token_ids,
+                    logprobs=response.logprobs,
+                    versions=response.versions,
+                    stopped=response.stopped,
+                    tokenizer=self._tokenizer,
+                    model=self._name,
+                )
+                for request, response in zip(shard, responses, strict=True)
+            ]
         return trajectories
 
     def load_weights(self, update: WeightUpdate) -> Mapping[str, str]:
@@ -103,51 +117,6 @@ class HfEngine:
         if self.before_step is not None:
             self.before_step()
         return self.version
-
-    def _check(self, requests: Sequence[Request]) -> None:
-        text_config = self._model.config.get_text_config()
-        context = text_config.max_position_embeddings
-        for request in requests:
-            length, limit = len(request.token_ids), request.sampling.max_tokens
-            if not length:
-                raise ValueError(f"token_ids: the prompt of problem {request.problem_id!r} is empty; give at least one token")
-            if length + limit > context:
-                problem = f"problem {request.problem_id!r}: {length} prompt tokens + {limit} exceed the context of {context}"
-                shorter = f"set max_tokens to {context - length} or less, or leave the problem out"
-                raise InputError("sampling.max_tokens", problem, shorter if length < context else "leave the problem out")
-            if min(request.token_ids) < 0 or max(request.token_ids) >= text_config.vocab_size:
-                raise ValueError(
-                    f"token_ids: the prompt of problem {request.problem_id!r} holds an id outside the model's vocabulary of "
-                    f"{text_config.vocab_size}; encode it with the model's own tokenizer"
-                )
-
-    def _stop_ids(self, sampling: Sampling) -> tuple[int, ...]:
-        return tuple(sorted({*self._end_of_turn, *map(self._single_token, sampling.stop_tokens)}))
-
-    def _single_token(self, text: str) -> int:
-        try:
-            ids = self._tokenizer.encode(text, add_special_tokens=False)
-        except Exception:  # what a word-level tokenizer raises for a word it does not have is of no narrower class
-            ids = []
-        if len(ids) == 1 and (ids[0] != self._tokenizer.unk_token_id or text == self._tokenizer.unk_token):
-            return int(ids[0])
-        raise InputError("sampling.stop_tokens", f"{text!r} is not one token of the student's tokenizer", "give single tokens")
-
-    def _trajectory(self, request: Request, response: "Response") -> Trajectory:
-        prompt, count = len(request.token_ids), len(response.token_ids)
-        text = decode(self._tokenizer, response.token_ids)
-        return Trajectory(
-            problem_id=request.problem_id,
-            messages=(*request.messages, Message("assistant", text)),
-            token_ids=(*request.token_ids, *response.token_ids),
-            sampled=(False,) * prompt + (True,) * count,
-            behavior_logprobs=(0.0,) * prompt + response.logprobs,
-            policy_versions=(0,) * prompt + response.versions,
-            model=self._name,
-            origin="policy",
-            finish_reason="stop" if response.stopped else "length",
-            seed=request.seed,
-        )
 
 
 def _device(name: str) -> torch.device:

@@ -43,14 +43,14 @@ class VllmEngine:
         InputError: vLLM is missing or unfit, or cannot host this student; see also `check_vllm`.
     """
 
-    def __init__(self, folder: Path, tokenizer: Any, config: VllmEngineConfig, *, name: str, version: int = 0) -> None:
+    def __init__(self, folder: str | Path, tokenizer: Any, config: VllmEngineConfig, *, name: str, version: int = 0) -> None:
         settings = load_settings(str(folder))
         check_vllm(config, settings)
         self._skeleton = _skeleton(settings, torch_dtype(config.dtype))
         self._tokenizer, self._config, self._name = tokenizer, config, name
         self._end_of_turn = end_of_turn_ids(tokenizer)
         self._context, self._vocabulary = config.context(settings), settings.get_text_config().vocab_size
-        self.version = version
+        self.version, self.shard_size = version, config.shard_size
         self.before_step: Callable[[], None] | None = None
         self._vllm = _start(folder, config, self._context)
         self._check_names()
@@ -66,7 +66,7 @@ class VllmEngine:
         """
         check_requests(requests, context=self._context, vocabulary=self._vocabulary)
         stops = {sampling: self._stops(sampling) for sampling in {request.sampling for request in requests}}
-        return [made for shard in shards(requests, self._config.shard_size) for made in self._sample(shard, stops)]
+        return [made for shard in shards(requests, self.shard_size) for made in self._sample(shard, stops)]
 
     def load_weights(self, update: WeightUpdate) -> Mapping[str, str]:
         """Take over an update's tensors and its version; returns the digests of what vLLM now computes with.
@@ -222,7 +222,7 @@ def _skeleton(settings: Any, dtype: torch.dtype) -> Any:
         return AutoModelForCausalLM.from_config(settings, dtype=dtype)
 
 
-def _start(folder: Path, config: VllmEngineConfig, context: int) -> Any:
+def _start(folder: str | Path, config: VllmEngineConfig, context: int) -> Any:
     _prepare_process(config)
     from vllm import EngineArgs, LLMEngine
     from vllm.platforms import current_platform

@@ -4,7 +4,7 @@ vLLM fuses matrices (`qkv_proj`, `gate_up_proj`), pads vocabularies, cuts tensor
 a form of their kernels. The report undoes all of it: tensors under transformers' names, as the layers compute with them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,40 +64,57 @@ class HeldWeights:
 
     def weight_shapes(self: Any) -> dict[str, tuple[int, ...]]:
         """Shapes of the whole tensors, by transformers' names."""
-        return {name: tuple(tensor.shape) for name, tensor in held_weights(self.get_model())}
+        return {name: tuple(tensor.shape) for name, tensor in held_weights(self.get_model(), read=_of_its_shape)}
 
     def weight_digests(self: Any) -> dict[str, str]:
         """Digests of the whole tensors, by transformers' names; a tied output layer that has a copy is listed beside its twin."""
         return {name: tensor_digest(tensor) for name, tensor in held_weights(self.get_model())}
 
 
+def _as_computed_with(module: Any, kind: str, parameter: Tensor) -> Tensor:
+    """This rank's part of a parameter. A matrix that a CPU kernel has packed is read back by multiplying the identity: exact,
+    and quick for the small models that a CPU is for.
+
+    The output layer's too: with tied embeddings its packed copy can be older than the table that `parameter` shows.
+    """
+    if not _is_packed(module, kind):
+        return parameter
+    identity = torch.eye(module.input_size_per_partition, dtype=parameter.dtype)
+    return module.cpu_linear(identity, parameter, None).t().contiguous()
+
+
+def _of_its_shape(module: Any, kind: str, parameter: Tensor) -> Tensor:
+    """Some tensor of the shape that `_as_computed_with` gives, for nothing."""
+    sizes = (module.output_size_per_partition, module.input_size_per_partition) if _is_packed(module, kind) else parameter.shape
+    return parameter.new_empty(sizes)
+
+
+def _is_packed(module: nn.Module, kind: str) -> bool:
+    looked_up = isinstance(module, VocabParallelEmbedding) and not isinstance(module, ParallelLMHead)
+    return kind == "weight" and hasattr(module, "cpu_linear") and not looked_up
+
+
 @torch.no_grad()
-def held_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor that the model computes with, whole and one at a time. Ranks of a tensor-parallel group call it in step."""
+def held_weights(
+    model: Any, read: Callable[[nn.Module, str, Tensor], Tensor] = _as_computed_with
+) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that the model computes with, whole and one at a time. Ranks of a tensor-parallel group call it in step.
+
+    Args:
+        read: this rank's part of a module's parameter of a kind, such as "weight".
+    """
     fused: dict[str, list[str]] = getattr(model, "packed_modules_mapping", {})
     for path, module in model.named_modules():
         prefix, _, leaf = path.rpartition(".")
         for kind, parameter in module._parameters.items():
             if parameter is None:
                 continue
-            shard = _as_computed_with(module, kind, parameter.detach())
+            shard = read(module, kind, parameter.detach())
             if leaf not in fused:
                 yield f"{path}.{kind}", _whole(module, kind, shard)
                 continue
             for part, tensor in zip(fused[leaf], _parts(module, shard), strict=True):
                 yield f"{prefix}.{part}.{kind}", tensor
-
-
-def _as_computed_with(module: Any, kind: str, parameter: Tensor) -> Tensor:
-    """This rank's part of a parameter. A matrix that a CPU kernel has packed is read back by multiplying the identity, exactly.
-
-    The output layer's too: with tied embeddings its packed copy can be older than the table that `parameter` shows.
-    """
-    looked_up = isinstance(module, VocabParallelEmbedding) and not isinstance(module, ParallelLMHead)
-    if kind != "weight" or looked_up or not hasattr(module, "cpu_linear"):
-        return parameter
-    identity = torch.eye(module.input_size_per_partition, dtype=parameter.dtype)
-    return module.cpu_linear(identity, parameter, None).t().contiguous()
 
 
 def _whole(module: nn.Module, kind: str, shard: Tensor) -> Tensor:

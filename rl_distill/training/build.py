@@ -9,13 +9,13 @@ from typing import Any
 
 from rl_distill.cluster.host import Host, LearnerSpec, MakeModel
 from rl_distill.cluster.local_host import LocalHost
+from rl_distill.cluster.memory import ModelSize
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.errors import InputError
 from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
 from rl_distill.learning.learner import Learner, LearnerConfig
 from rl_distill.learning.loss_term import MAIN, LossTerm
 from rl_distill.learning.scorer import Scorer, ScorerConfig
-from rl_distill.models.digest import named_weights, weight_digests
 from rl_distill.models.loading import load_model, save_pretrained
 from rl_distill.models.token_match import check_reference
 from rl_distill.models.weights import WeightUpdate, whole_update
@@ -23,9 +23,11 @@ from rl_distill.recipe import BASE, REFERENCE_NEEDS, Recipe
 from rl_distill.rewards import WeightedRewards
 from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, Sampling, StreamingEngine, load_checked, torch_dtype
+from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.inline_sampler import InlineSampler
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
 from rl_distill.training.loop import Feed, Parts
+from rl_distill.training.preflight import engine_gpus, ineffective_keys, preflight
 from rl_distill.training.rollout_source import RolloutSource, RolloutSourceConfig, prompts_for
 from rl_distill.training.rounds import Sampler
 from rl_distill.training.sources import Source
@@ -50,7 +52,7 @@ class Workshop:
         self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
         self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
-        self._host = _host(recipe)
+        self._host = _host(recipe, preflight(recipe, self.tokenizer))
         self._start: str | None = None  # of the newest stage: a folder or hub name, or None for the weights of the seed
         self._engine: Engine | None = None
         self._evaluator: Evaluator | None = None
@@ -60,24 +62,11 @@ class Workshop:
         """Everything the loop needs for one stage; what the stage before had is given back."""
         self._close_stage()
         self._start = start
-        lora = None if name == BASE else self.recipe.student.lora
-        if lora is not None and start is not None and self._engine is not None:  # adapters travel without what they are beside
-            load_checked(self._engine, whole_update(load_model(start), torch_dtype(self.recipe.engine.dtype)))
         main = self._source(name, training, training.steps)
         steps = self._steps(training, main)
         sources = [main, *(self._source(name, objective, steps) for objective in training.beside)]
+        learner = self._learner(name, training, steps)
         terms = [_term(objective) for objective in training.objectives]
-        learner = self._host.learner(
-            LearnerSpec(
-                make_model=self._maker(start) if lora is None else lora.maker(self._maker(start), self.recipe.seed, name),
-                tokenizer=self.tokenizer,
-                terms=terms,
-                config=training.learner,
-                total_steps=None if steps is None else steps * training.mini_batches,
-                publish_dtype=torch_dtype(self.recipe.engine.dtype),
-            )
-        )
-        self._open.append(learner)
         scorers = self._scorers(training, start)
         return Parts(
             feeds=tuple(
@@ -91,6 +80,28 @@ class Workshop:
             max_generated_tokens=training.max_generated_tokens,
         )
 
+    def _learner(self, name: str, training: Training, steps: int | None) -> Learner:
+        """A learner of the stage's student: with adapters, if the recipe has any, but for the base, which is trained whole."""
+        start, dtype = self._start, torch_dtype(self.recipe.engine.dtype)
+        lora = None if name == BASE else self.recipe.student.lora
+        merged = lora is not None and not isinstance(self.recipe.engine, HfEngineConfig)
+        if lora is not None and not merged and start is not None and self._engine is not None:
+            load_checked(self._engine, whole_update(load_model(start), dtype))  # adapters travel without what they are beside
+        make = self._maker(start)
+        learner = self._host.learner(
+            LearnerSpec(
+                make_model=make if lora is None else lora.maker(make, self.recipe.seed, name),
+                tokenizer=self.tokenizer,
+                terms=[_term(objective) for objective in training.objectives],
+                config=training.learner,
+                total_steps=None if steps is None else steps * training.mini_batches,
+                publish_dtype=dtype,
+                publish_merged=merged,
+            )
+        )
+        self._open.append(learner)
+        return learner
+
     def close(self) -> None:
         """Give back everything, workers on other machines included."""
         self._close_stage()
@@ -101,14 +112,14 @@ class Workshop:
     def check(self, trainings: Mapping[str, Training]) -> list[str]:
         """Read what stages learn from and what students are measured on, before hours of training.
 
-        Returns a line for each data set that only a part of is learnt from.
+        Returns a line for each key without an effect here, and for each data set that only a part of is learnt from.
 
         Raises:
             InputError: it cannot be found, read, put to the student or graded.
         """
         if self.recipe.reference is not None:
             check_reference(self.tokenizer, self.recipe.reference)
-        notes = []
+        notes = [f"note: {line}" for line in ineffective_keys(self.recipe, self._host.machines)]
         for name, training in trainings.items():
             for objective in training.objectives:
                 problems = self._input(name, objective)
@@ -134,16 +145,13 @@ class Workshop:
         """Measure a student that no stage of this run trains: the base as it comes."""
         if self.recipe.evaluation is None:
             return None, []
-        tensors = named_weights(load_model(path).to(torch_dtype(self.recipe.engine.dtype)))
-        num_bytes = sum(tensor.nbytes for tensor in tensors.values())
-        update = WeightUpdate(version=0, tensors=tensors, digests=weight_digests(tensors), num_bytes=num_bytes)
         self._start = path
-        return self.evaluate(update)
+        return self.evaluate(whole_update(load_model(path), torch_dtype(self.recipe.engine.dtype)))
 
     def _maker(self, start: str | None) -> MakeModel:
         """Makes the student from a folder or the hub, or, for None, with the initial weights of its seed."""
         if start is not None:
-            return partial(load_model, str(Path(start).resolve()) if Path(start).is_dir() else start)
+            return partial(load_model, _anywhere(start))
         model = self.recipe.student.model
         assert isinstance(model, SeededModel), "only a seeded student starts from nothing"
         return partial(model.build, self.tokenizer)
@@ -155,7 +163,7 @@ class Workshop:
             if folder is None:
                 folder = str(self.scratch / "student")
                 save_pretrained(self._maker(None)(), self.tokenizer, Path(folder))
-            self._engine = self._host.engine(folder, self.tokenizer, self.recipe.engine, name=self.recipe.name)
+            self._engine = self._host.engine(_anywhere(folder), self.tokenizer, self.recipe.engine, name=self.recipe.name)
         return self._engine
 
     def _sync(self, stage: str, training: Training, learner: Learner) -> WeightSync | None:
@@ -246,17 +254,22 @@ class Workshop:
             precision=learner.precision,
         )
         scorer = self._host.scorer(
-            partial(load_model, reference, field="reference") if reference else self._maker(start), settings
+            partial(load_model, _anywhere(reference), field="reference") if reference else self._maker(start), settings
         )
         self._open.append(scorer)
         return scorer
 
 
-def _host(recipe: Recipe) -> Host:
+def _anywhere(model: str) -> str:
+    """A model's folder as processes with other working directories find it; a hub name stays as it is."""
+    return str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
+
+
+def _host(recipe: Recipe, size: ModelSize) -> Host:
     if isinstance(recipe.cluster, RayCluster):
         from rl_distill.cluster.ray_host import RayHost
 
-        return RayHost(recipe.cluster, engine_gpus=getattr(recipe.engine, "tensor_parallel", 1), roles=recipe.roles)
+        return RayHost(recipe.cluster, engine_gpus=engine_gpus(recipe), roles=recipe.roles, size=size)
     return LocalHost()
 
 

@@ -88,7 +88,6 @@ class Rounds:
 
     def take(self, step: int) -> list[Group]:
         """The groups of a step, unscored."""
-        self._next_step = max(self._next_step, step)
         self.submit_ahead(step)
         return self._collected(self._ahead.popleft())
 
@@ -103,11 +102,12 @@ class Rounds:
         )
 
     def state(self) -> dict[str, Any]:
-        return {"taken": self.cursor.taken, "ahead": [list(waiting.places) for waiting in self._ahead] + list(self._again)}
+        ahead = [list(waiting.places) for waiting in self._ahead] + [list(places) for places in self._again]
+        return {"taken": self.cursor.taken, "ahead": ahead, "step": self._next_step - len(self._ahead)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.cursor.taken = state["taken"]
-        self._again = deque(state["ahead"])
+        self._again, self._next_step = deque(state["ahead"]), state["step"]
 
     def _may_start(self, version: int) -> bool:
         if self.steps is not None and self._next_step >= self.steps:

@@ -55,9 +55,7 @@ def spec(*terms: LossTerm, config: LearnerConfig = CONFIG, dtype=torch.float32) 
 
 def in_one_process(given: LearnerSpec) -> LocalLearner:
     main, *beside = given.terms
-    return LocalLearner(
-        given.make_model(), TOKENIZER, main.algorithm, given.config, beside=beside, total_steps=given.total_steps
-    )
+    return LocalLearner(given.make_model(), TOKENIZER, main.algorithm, given.config, beside=beside, total_steps=given.total_steps)
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""What a recipe needs of the machines it runs on, told before anything is started on them."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from rl_distill.cluster.installation import check_cluster_libraries
+from rl_distill.cluster.machine import Machine
+from rl_distill.cluster.memory import ModelSize
+from rl_distill.cluster.settings import LocalCluster, RayCluster, WorkerPlaces
+from rl_distill.errors import InputError
+from rl_distill.models.loading import load_settings, skeleton
+from rl_distill.models.lora import adapter_weights
+from rl_distill.recipe import Recipe
+from rl_distill.rollout.engine import torch_dtype
+from rl_distill.rollout.hf_engine import HfEngineConfig
+from rl_distill.rollout.vllm_config import VllmEngineConfig, check_vllm
+from rl_distill.training.rollout_source import RolloutSourceConfig
+from rl_distill.training.student import SeededModel, Student
+
+
+def preflight(recipe: Recipe, tokenizer: Any) -> ModelSize:
+    """See that the libraries are here and the engine can host the student; returns how large the student is.
+
+    Raises:
+        InputError: one line with what is missing or does not fit.
+    """
+    if isinstance(recipe.cluster, RayCluster):
+        check_cluster_libraries()
+    model = student_skeleton(recipe.student, tokenizer)
+    if "engine" in recipe.roles:
+        check_engine(recipe, model)
+    return model_size(recipe, model)
+
+
+def student_skeleton(student: Student, tokenizer: Any) -> Any:
+    """The student on the meta device, without adapters."""
+    model = student.model
+    if isinstance(model, SeededModel):
+        with torch.device("meta"):
+            return model.build(tokenizer)
+    return skeleton(load_settings(model) if isinstance(model, str) else model.settings())
+
+
+def check_engine(recipe: Recipe, model: Any) -> None:
+    """
+    Args:
+        model: the student's `student_skeleton`.
+
+    Raises:
+        InputError: the recipe's engine is not installed, or cannot host the student.
+    """
+    engine: Any = recipe.engine
+    if isinstance(engine, VllmEngineConfig):
+        check_vllm(engine, model.config)
+    if isinstance(engine, HfEngineConfig):
+        from rl_distill.rollout.decode_support import check_layers
+
+        check_layers(model)
+    elif isinstance(recipe.cluster, LocalCluster):
+        remedy = "add cluster.name=ray, or use engine.name=hf"
+        raise InputError("engine.name", f"{engine.name!r} needs a process of its own", remedy)
+
+
+def model_size(recipe: Recipe, model: Any) -> ModelSize:
+    """Of the stage that trains most. `model` is the student's `student_skeleton`, and has its adapters afterwards."""
+    student = recipe.student
+    total = sum(parameter.numel() for parameter in model.parameters())
+    adapters = total
+    if student.lora is not None and not (isinstance(student.model, SeededModel) and student.model.pretraining):
+        with torch.device("meta"):
+            student.lora.inject(model, 0)
+        adapters = sum(parameter.numel() for parameter in adapter_weights(model).values())
+    frozen = 0 if adapters == total else total
+    return ModelSize(trained=adapters, frozen=frozen, weight_bytes=torch_dtype(recipe.engine.dtype).itemsize)
+
+
+def engine_gpus(recipe: Recipe) -> int:
+    """Devices that one engine worker needs, where there are any."""
+    engine: Any = recipe.engine
+    return engine.tensor_parallel if isinstance(engine, VllmEngineConfig) else 1
+
+
+def ineffective_keys(recipe: Recipe, machines: Sequence[Machine]) -> Iterator[str]:
+    """A line for each key of `cluster` that changes nothing on these hosts; recipes that differ may share a block of such keys."""
+    settings, roles = recipe.cluster, recipe.roles
+    if not isinstance(settings, RayCluster):
+        return
+    num_devices, num_hosts = sum(len(machine.device_bytes) for machine in machines), len(machines)
+    if settings.learner.offload != "none" and not num_devices:
+        yield "cluster.learner.offload: has no effect, for the cluster has no GPU and everything is in host memory already"
+    if settings.colocate and not num_devices:
+        yield "cluster.colocate: has no effect, for the cluster has no GPU to share"
+    if settings.placement == "spread" and num_hosts == 1:
+        yield "cluster.placement: spread has no effect on one host"
+    if settings.scorer != WorkerPlaces() and "scorer" not in roles:
+        yield "cluster.scorer: has no effect, for no stage's algorithm compares with a reference"
+    if settings.engine != WorkerPlaces() and "engine" not in roles:
+        yield "cluster.engine: has no effect, for nothing is sampled"
+    for stage in recipe.stages:
+        if stage.learner.device != "auto":
+            yield f"stages.{stage.name}.learner.device: has no effect, for a rank computes on what cluster.learner.gpus gives it"
+
+
+def idle_workers(recipe: Recipe) -> Iterator[str]:
+    """A line for each source whose steps make fewer shards than there are engine workers."""
+    workers = recipe.cluster.engine.workers if isinstance(recipe.cluster, RayCluster) else 1
+    size = recipe.engine.shard_size
+    for stage in recipe.stages:
+        for objective in stage.objectives:
+            source = objective.source
+            if not isinstance(source, RolloutSourceConfig):
+                continue
+            requests = source.prompts_per_step * source.group_size
+            shards = math.ceil(requests / size)
+            if shards < workers:
+                yield (
+                    f"stages.{stage.name}: the {requests} attempts of a step make {shards} of {workers} shards, so engine workers "
+                    f"stay idle; set engine.shard_size to {math.ceil(requests / workers)} (its value is part of a run's exact record)"
+                )
