@@ -36,6 +36,7 @@ CORE = [
 LORA = ["peft"]
 TRL = ["trl>=1.0", "accelerate"]
 WANDB = ["wandb>=0.31"]
+CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
 PANDAS = ["pandas"]
 
 setup(
@@ -49,7 +50,7 @@ setup(
     packages=find_packages(include=["rl_distill", "rl_distill.*"]),
     install_requires=CORE,
     extras_require={
-        "cluster": ["ray>=2.40", "deepspeed>=0.18"],
+        "cluster": CLUSTER,
         "vllm": ["vllm>=0.32"],
         "lora": LORA,
         "trl": TRL,
@@ -59,6 +60,7 @@ setup(
             *LORA,
             *TRL,
             *WANDB,
+            *CLUSTER,
             *PANDAS,
             "pytest",
             "pytest-xdist",

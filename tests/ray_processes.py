@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rl_distill.cluster.learner_fleet import Ranks
 from rl_distill.cluster.placement import Place
@@ -41,3 +42,16 @@ def ranks(count: int) -> Iterator[Ranks]:
         yield opened
     finally:
         opened.close()
+
+
+class Listener:
+    """An engine worker that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def receive(self, backend: str, call: str, arguments: Any) -> None:
+        self.heard.append((backend, call, arguments))
+
+    def all(self) -> list[Any]:
+        return self.heard

@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The recipe composes the configuration classes of their owners, those of training among them.
     "recipe": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "training"},
     "training": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe"},
-    "cli": RECORDS | {"training", "curation", "evaluation", "analysis", "tracking", "recipe"},
+    "doctor": SAMPLING | {"batch", "learning", "cluster", "tracking", "recipe", "training"},
+    "cli": RECORDS | {"training", "doctor", "curation", "evaluation", "analysis", "tracking", "recipe"},
     "__main__": {"cli"},
 }
 DOORS = {

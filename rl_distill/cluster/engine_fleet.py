@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from rl_distill.cluster.direct_transfer import DirectUpdate, Receivers
 from rl_distill.cluster.engine_worker import EngineWorker
 from rl_distill.cluster.placement import Place
 from rl_distill.cluster.process_setup import runtime_env
@@ -16,8 +17,10 @@ from rl_distill.cluster.weight_store import stored
 from rl_distill.errors import RunError
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.engine import Request, ShardResult, check_digests, shards
+from rl_distill.rollout.vllm_config import VllmEngineConfig
 from rl_distill.trajectory import Trajectory
 
+LAST_WORDS_SECONDS = 10.0  # for learner ranks to hear that a transfer failed
 MAX_OUTSTANDING = 2  # shards of a worker, one being sampled and one waiting: it need not wait for the driver
 
 
@@ -36,7 +39,8 @@ class EngineFleet:
     ) -> None:
         self.shard_size, self.settings = config.shard_size, settings
         places = settings.engine
-        actor = ray.remote(concurrency_groups={"control": 1})(EngineWorker)
+        self._devices = config.tensor_parallel if isinstance(config, VllmEngineConfig) else 1
+        actor = ray.remote(concurrency_groups={"control": 1, "transfer": 1})(EngineWorker)
         self._workers = [
             _Worker(
                 actor.options(runtime_env=runtime_env(threads=places.threads), **place(number).options).remote(
@@ -51,6 +55,7 @@ class EngineFleet:
         self._waiting: deque[tuple[int, Sequence[Request]]] = deque()
         self._finished: dict[int, ShardResult | None] = {}
         self._next_ticket = 0
+        self._ended = False
 
     @property
     def num_workers(self) -> int:
@@ -90,9 +95,13 @@ class EngineFleet:
         return ticket in self._finished
 
     def load_weights(self, update: WeightUpdate) -> Mapping[str, str]:
-        travelling = ray.put(stored(update))
-        load = lambda worker: worker.actor.load_weights.options(concurrency_group="control").remote(travelling)  # noqa: E731
-        for worker, held in zip(self._workers, self._all(f"loading version {update.version}", load), strict=True):
+        if isinstance(update, DirectUpdate):
+            answered = self._taken_over(update)
+        else:
+            travelling = ray.put(stored(update))
+            load = lambda worker: worker.actor.load_weights.options(concurrency_group="control").remote(travelling)  # noqa: E731
+            answered = self._all(f"loading version {update.version}", load)
+        for worker, held in zip(self._workers, answered, strict=True):
             check_digests(update, held, f"engine worker {worker.number}")
         self.version = update.version
         return update.digests
@@ -104,6 +113,8 @@ class EngineFleet:
     def abandon(self) -> None:
         """Give up all shards that nobody has collected, and wait until the workers are free."""
         self._waiting.clear()
+        if self._ended:
+            return
         for abandoned in (True, False):
             flag = lambda worker: worker.actor.abandon.options(concurrency_group="control").remote(abandoned)  # noqa: B023, E731
             self._all("abandoning shards", flag)
@@ -114,8 +125,34 @@ class EngineFleet:
         self._finished.clear()
 
     def close(self) -> None:
+        self._ended = True
         for worker in self._workers:
             ray.kill(worker.actor)
+
+    def _taken_over(self, update: DirectUpdate) -> list[Mapping[str, str]]:
+        """Have the learner's ranks send and all workers take; whoever fails first is heard, for the others may wait for ever.
+
+        Raises:
+            RunError: it failed. Workers have been ended then, and the ranks too if they cannot be reached any more.
+        """
+        receivers = Receivers(tuple(worker.actor for worker in self._workers), self._devices, self.settings.patience_seconds)
+        sending = list(update.send(receivers))
+        taking = [
+            worker.actor.take_weights.options(concurrency_group="control").remote(update.version) for worker in self._workers
+        ]
+        try:
+            *held, sent = self._ask(f"sending version {update.version}", [*taking, *sending])[: len(taking) + 1]
+        except Exception as error:
+            self.close()
+            if ray.wait(sending, num_returns=len(sending), timeout=LAST_WORDS_SECONDS)[1]:
+                update.end()
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise RunError(
+                f"weights of version {update.version} did not get from learner to engines by {update.transport} ({reason}); what "
+                "connects them cannot be used again, so the run ends here: the same command continues it"
+            ) from error
+        update.digests.update(sent)
+        return held
 
     def _dispatch(self) -> None:
         while self._waiting:

@@ -2,19 +2,21 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from rl_distill.cluster.direct_transfer import CallDesk
 from rl_distill.cluster.process_setup import set_threads
 from rl_distill.models.loading import load_model
 from rl_distill.models.weights import WeightUpdate
-from rl_distill.rollout.engine import Request, ShardResult, StepwiseEngine
+from rl_distill.rollout.engine import ReceivingEngine, Request, ShardResult, StepwiseEngine
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
 
 
 class EngineWorker:
-    """Ray calls `sample` in one thread and the rest in another, so that weights can come while a shard is decoded.
+    """Ray calls `sample` in one thread, `receive` in another and the rest in a third: weights can come while a shard is decoded.
 
     Args:
         student: folder or hub name of a model of the student's architecture.
@@ -28,6 +30,7 @@ class EngineWorker:
         self._at_work = threading.Lock()  # held by whoever uses the engine
         self._wanted = threading.Event()  # new weights wait for their turn
         self._taken = threading.Event()  # they have got it
+        self._desk = CallDesk()
         self._abandoned = False
         self._steps = 0
         self._swaps: list[tuple[int, int]] = []
@@ -52,11 +55,17 @@ class EngineWorker:
 
     def load_weights(self, update: WeightUpdate) -> Mapping[str, str]:
         """Take new weights over, within a step of decoding's time; digests of what the engine holds then."""
-        self._wanted.set()
-        with self._at_work:
-            self._wanted.clear()
-            self._taken.set()
+        with self._between_two_steps():
             return self.engine.load_weights(update)
+
+    def take_weights(self, version: int) -> Mapping[str, str]:
+        """Take over what a learner sends by calls to `receive`; digests of what the engine holds then."""
+        with self._between_two_steps():
+            return self._desk.serve(cast(ReceivingEngine, self.engine), version)
+
+    def receive(self, backend: str, call: str, arguments: Mapping[str, Any]) -> None:
+        """One call of the learner's; see `take_weights`."""
+        self._desk.receive(backend, call, arguments)
 
     def abandon(self, abandoned: bool) -> None:
         """Give up the shard that is being sampled and those that wait, until told otherwise."""
@@ -64,6 +73,15 @@ class EngineWorker:
 
     def close(self) -> None:
         self.engine.close()
+
+    @contextmanager
+    def _between_two_steps(self) -> Iterator[None]:
+        """Have the engine to oneself, from the end of a step of decoding on."""
+        self._wanted.set()
+        with self._at_work:
+            self._wanted.clear()
+            self._taken.set()
+            yield
 
     def _between_steps(self) -> None:
         """Called by the engine, in the thread that samples, before each step of decoding."""

@@ -1,110 +1,30 @@
 """A learner whose ranks are Ray processes, each with a DeepSpeed engine."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from rl_distill.cluster.direct_transfer import DirectUpdate, Receivers
 from rl_distill.cluster.host import LearnerSpec
+from rl_distill.cluster.learner_worker import LearnerWorker
 from rl_distill.cluster.placement import Place
-from rl_distill.cluster.process_setup import free_address, runtime_env, set_threads, use_interface_of_cluster
+from rl_distill.cluster.process_setup import runtime_env
 from rl_distill.cluster.session import answers
-from rl_distill.cluster.settings import RayCluster
-from rl_distill.cluster.weight_store import StoredTensors, put
-from rl_distill.learning.deepspeed_learner import DeepspeedRank, Sharding, join, leave
+from rl_distill.cluster.settings import DirectTransport, RayCluster
+from rl_distill.cluster.weight_store import StoredTensors
+from rl_distill.errors import RunError
+from rl_distill.learning.deepspeed_learner import Sharding
 from rl_distill.learning.learner import StepReport
-from rl_distill.learning.learner_process import ProcessReport, step_report
+from rl_distill.learning.learner_process import step_report
 from rl_distill.learning.scorer import in_order, scoring_parts
-from rl_distill.learning.step_plan import TermShare, plan_step
+from rl_distill.learning.step_plan import plan_step
 from rl_distill.learning.training_state import read_steps_done
-from rl_distill.models.digest import tensor_digest
-from rl_distill.models.lora import Lora
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.trajectory import Sample, Trajectory
 
-JOIN_SECONDS = 300.0  # for the ranks to meet
-LEAVE_SECONDS = 10.0  # for them to part
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """What the first rank has put into the store; the other ranks put nothing."""
-
-    buckets: Sequence[Any]
-    places: dict[str, int]
-    digests: dict[str, str]
-    num_bytes: int
-    lora: Lora | None
-
-
-class LearnerWorker:
-    """One rank, in a process of its own, which serves the learners of all stages of a run, one after another."""
-
-    def __init__(self, rank: int, threads: int) -> None:
-        set_threads(threads)
-        use_interface_of_cluster()
-        self.rank = rank
-
-    def free_address(self) -> tuple[str, int]:
-        return free_address()
-
-    def join(self, num_ranks: int, address: str, port: int) -> None:
-        """Meet the other ranks."""
-        join(self.rank, num_ranks, address, port, timeout_seconds=JOIN_SECONDS)
-
-    def build(self, spec: LearnerSpec, sharding: Sharding) -> None:
-        """Make this rank's engine."""
-        self.learner = DeepspeedRank(
-            spec.make_model(),
-            spec.tokenizer,
-            spec.terms,
-            spec.config,
-            sharding,
-            total_steps=spec.total_steps,
-            publish_dtype=spec.publish_dtype,
-            publish_merged=spec.publish_merged,
-        )
-
-    def step(self, shares: Sequence[TermShare], schedule_step: int | None) -> ProcessReport:
-        return self.learner.step_share(shares, schedule_step=schedule_step)
-
-    def score(self, parts: Sequence[Sequence[Sample]], temperature: float) -> list[list[tuple[float, ...]]]:
-        return [self.learner.score(part, temperature) for part in parts]
-
-    def publish(self, max_bytes: int) -> Published | None:
-        """Gather the weights bucket by bucket; the first rank puts each into the store before the next is gathered."""
-        buckets: list[Any] = []
-        places: dict[str, int] = {}
-        digests = dict(self.learner.outgoing.frozen)
-        num_bytes = 0
-        for tensors in self.learner.weights(max_bytes):
-            if self.rank == 0:
-                places |= dict.fromkeys(tensors, len(buckets))
-                digests |= {name: tensor_digest(tensor) for name, tensor in tensors.items()}
-                num_bytes += sum(tensor.nbytes for tensor in tensors.values())
-                buckets.append(put(tensors))
-        if self.rank > 0:
-            return None
-        return Published(buckets=buckets, places=places, digests=digests, num_bytes=num_bytes, lora=self.learner.outgoing.lora)
-
-    def save(self, folder: Path) -> None:
-        self.learner.save(folder)
-
-    def load(self, folder: Path) -> None:
-        self.learner.load(folder)
-
-    def export(self, folder: Path) -> None:
-        self.learner.export(folder)
-
-    def release(self) -> None:
-        """Give back the stage's engine."""
-        self.learner.close()
-        del self.learner
-
-    def leave(self) -> None:
-        leave()
+LEAVE_SECONDS = 10.0  # for the ranks to part
 
 
 class Ranks:
@@ -119,6 +39,7 @@ class Ranks:
             for rank in range(places.ranks)
         ]
         self._joined = False
+        self.ended = False
 
     def meet(self) -> None:
         if not self._joined:
@@ -135,8 +56,13 @@ class Ranks:
 
     def close(self) -> None:
         """Let the ranks leave their group in order, and end their processes whatever comes of that."""
-        if self._joined:
+        if self._joined and not self.ended:
             ray.wait([worker.leave.remote() for worker in self.workers], num_returns=len(self.workers), timeout=LEAVE_SECONDS)
+        self.end()
+
+    def end(self) -> None:
+        """End the processes as they are."""
+        self.ended = True
         for worker in self.workers:
             ray.kill(worker)
 
@@ -172,6 +98,8 @@ class LearnerFleet:
         return in_order(parts, [by_rank[place % count][place // count] for place in range(len(parts))])
 
     def publish(self, version: int) -> WeightUpdate:
+        if self.ranks.settings.transport != "object_store":
+            return self._to_be_sent(version, self.ranks.settings.transport)
         max_bytes = self.ranks.settings.bucket_mib * 2**20
         found, *_ = self.ranks.all("publishing weights", lambda worker: worker.publish.remote(max_bytes))
         return WeightUpdate(
@@ -193,4 +121,24 @@ class LearnerFleet:
         self.ranks.all("exporting", lambda worker: worker.export.remote(folder.resolve()))
 
     def close(self) -> None:
-        self.ranks.all("learner end", lambda worker: worker.release.remote())
+        if not self.ranks.ended:
+            self.ranks.all("learner end", lambda worker: worker.release.remote())
+
+    def _to_be_sent(self, version: int, transport: DirectTransport) -> DirectUpdate:
+        (num_bytes,) = self.ranks.ask("publishing weights", [self.ranks.workers[0].outgoing_bytes.remote()])
+        max_bytes, steps_done = self.ranks.settings.bucket_mib * 2**20, self.steps_done
+
+        def send(receivers: Receivers) -> list[Any]:
+            if self.steps_done != steps_done:
+                raise RunError(f"weights of version {version} were not taken before the learner's next step changed them")
+            return [worker.send.remote(receivers, transport, max_bytes) for worker in self.ranks.workers]
+
+        return DirectUpdate(
+            version=version,
+            tensors={},
+            digests={},
+            num_bytes=num_bytes,
+            transport=transport,
+            send=send,
+            end=self.ranks.end,
+        )

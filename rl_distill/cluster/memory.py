@@ -68,15 +68,15 @@ def check_memory(settings: RayCluster, size: ModelSize, machines: Sequence[Machi
     if not devices:
         needed = places.ranks * (rank.device + rank.host) + _beside_learner(settings, size, roles)
         if needed > host:
-            raise _refused(places, f"needs {_gib(needed)} of host memory with what samples and scores ({account})", host)
-        return f"{_gib(needed)} or more of {_gib(host)} ({account})"
+            raise _refused(places, f"needs {in_words(needed)} of host memory with what samples and scores ({account})", host)
+        return f"{in_words(needed)} or more of {in_words(host)} ({account})"
     if rank.device > max(devices):
-        raise _refused(places, f"needs {_gib(rank.device)} of device memory in each rank ({account})", max(devices))
+        raise _refused(places, f"needs {in_words(rank.device)} of device memory in each rank ({account})", max(devices))
     if places.ranks * rank.host > host:
-        problem = f"{places.offload} keeps {_gib(places.ranks * rank.host)} in host memory ({account})"
+        problem = f"{places.offload} keeps {in_words(places.ranks * rank.host)} in host memory ({account})"
         raise _refused(places, problem, host)
-    account = f"{_gib(rank.device)} or more of {_gib(max(devices))} in each rank ({account})"
-    return account + (f", {_gib(places.ranks * rank.host)} of {_gib(host)} off-loaded" if rank.host else "")
+    account = f"{in_words(rank.device)} or more of {in_words(max(devices))} in each rank ({account})"
+    return account + (f", {in_words(places.ranks * rank.host)} of {in_words(host)} off-loaded" if rank.host else "")
 
 
 def store_bytes(size: ModelSize) -> int:
@@ -94,10 +94,12 @@ def _beside_learner(settings: RayCluster, size: ModelSize, roles: frozenset[str]
 def _refused(places: LearnerPlaces, problem: str, have: float) -> InputError:
     field = "cluster.learner" if places.offload == "none" else "cluster.learner.offload"
     more = "a higher zero_stage with more ranks, " if places.zero_stage < 3 else "more ranks on more hosts, "
-    return InputError(field, f"{problem}, and there are {_gib(have)}", f"use {more}a smaller student, or adapters (student.lora)")
+    remedy = f"use {more}a smaller student, or adapters (student.lora)"
+    return InputError(field, f"{problem}, and there are {in_words(have)}", remedy)
 
 
-def _gib(amount: float) -> str:
+def in_words(amount: float) -> str:
+    """Bytes for people."""
     return f"{amount / GIB:.1f} GiB" if amount >= GIB / 10 else f"{amount / 2**20:.1f} MiB"
 
 

@@ -10,9 +10,9 @@ import torch
 
 from rl_distill.algorithms.sft import Sft
 from rl_distill.cluster.host import LearnerSpec
-from rl_distill.cluster.hosts import ANSWER_SECONDS
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
 from rl_distill.cluster.placement import Place, Placement
+from rl_distill.cluster.roll_call import ANSWER_SECONDS
 from rl_distill.cluster.session import answers, num_gpus_in_cluster
 from rl_distill.cluster.settings import LearnerPlaces, RayCluster
 from rl_distill.errors import RunError
@@ -48,7 +48,7 @@ def answer_once() -> None:
     Raises:
         RunError: no process of the cluster answers.
     """
-    answers([ray.remote(os.getpid).options(num_cpus=0).remote()], seconds=ANSWER_SECONDS, what="one task")
+    answers([ray.remote(_pid).options(num_cpus=0).remote()], seconds=ANSWER_SECONDS, what="one task")
 
 
 def zero_step() -> float:
@@ -79,6 +79,10 @@ def zero_step() -> float:
     finally:
         ranks.close()
     return time.perf_counter() - started
+
+
+def _pid() -> int:
+    return os.getpid()
 
 
 def _attempt() -> Trajectory:

@@ -7,10 +7,10 @@ from typing import Any
 from rl_distill.cluster.engine_fleet import EngineFleet
 from rl_distill.cluster.host import LearnerSpec, MakeModel
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
-from rl_distill.cluster.hosts import cluster_machines
 from rl_distill.cluster.machine import Machine
 from rl_distill.cluster.memory import ModelSize, check_memory
 from rl_distill.cluster.placement import Placement
+from rl_distill.cluster.roll_call import cluster_machines
 from rl_distill.cluster.scorer_fleet import ScorerFleet, ScorerProcesses
 from rl_distill.cluster.session import Session
 from rl_distill.cluster.settings import RayCluster

@@ -12,7 +12,7 @@ from rl_distill.errors import InputError, RunError
 # Unset, Ray would write a token into the home folder, and hosts would disagree about it.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker that was given no GPU sees none
 import ray
 
 CONNECT_SECONDS = 15.0  # for an address to answer; Ray itself would try for minutes
@@ -50,7 +50,6 @@ class Session:
             where = (
                 "a Ray cluster for this run cannot be started" if settings.address is None else f"{settings.address!r} refuses"
             )
-            ray.shutdown()  # Ray keeps half of a connection that it refuses
             raise InputError(
                 "cluster.address",
                 f"{where} ({reason})",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from rl_distill.config import config, one_of, setting
 
 ZeroStage = Literal[0, 1, 2, 3]
+DirectTransport = Literal["nccl", "ipc"]
 
 
 @config
@@ -32,9 +33,9 @@ class LearnerPlaces:
 
     def __post_init__(self) -> None:
         if self.offload == "optimizer" and self.zero_stage == 0:
-            raise ValueError("offload optimizer needs zero_stage 1, 2 or 3: stage 0 keeps a whole optimizer in every rank")
+            raise ValueError("offload optimizer needs zero_stage 1, 2 or 3: set one of them, or offload none")
         if self.offload == "parameters" and self.zero_stage != 3:
-            raise ValueError("offload parameters needs zero_stage 3: below it every rank computes on whole parameters")
+            raise ValueError("offload parameters needs zero_stage 3: set it, or offload optimizer")
 
 
 @config
@@ -60,6 +61,11 @@ class RayCluster:
         False, about="learner ranks and engine workers share devices, half of one each; else each has its own"
     )
     placement: Literal["pack", "spread"] = setting("pack", about="workers close together, or over as many hosts as there are")
+    transport: Literal["object_store", DirectTransport] = setting(
+        "object_store",
+        about="how weights reach engines: through host memory; or straight from GPU to GPU with engine vllm, by nccl to another "
+        "one, by ipc to the one that both share",
+    )
     bucket_mib: int = setting(256, about="weights that travel at once; a rank holds its shard and one bucket", unit="MiB", ge=1)
     object_store_mib: int | None = setting(
         None, about="shared memory of a cluster started for this run; none is Ray's choice", unit="MiB", ge=80
@@ -73,6 +79,23 @@ class RayCluster:
             raise ValueError(f"address {self.address!r} is no address of a head node; give HOST:PORT, or auto")
         if self.address is not None and self.object_store_mib is not None:
             raise ValueError("object_store_mib has no effect on a cluster that runs already: drop it, or drop address")
+        if self.transport != "object_store":
+            self._check_transport()
+
+    def _check_transport(self) -> None:
+        if self.transport == "nccl" and self.colocate:
+            raise ValueError("transport nccl needs learner and engine on different GPUs: set colocate to false, or use ipc")
+        if self.transport == "ipc" and not self.colocate:
+            raise ValueError("transport ipc needs learner and engine on the same GPUs: set colocate to true, or use nccl")
+        ranks, workers = self.learner.ranks, self.engine.workers
+        if self.transport == "ipc" and ranks != workers:
+            raise ValueError(
+                f"transport ipc goes from each learner rank to the engine worker on its GPU, and there are {ranks} ranks and "
+                f"{workers} workers: set learner.ranks and engine.workers to the same number"
+            )
+        for name, gpus in (("learner", self.learner.gpus), ("engine", self.engine.gpus)):
+            if gpus is not None and (gpus != 1 if self.transport == "ipc" else gpus < 1 or gpus % 1):
+                raise ValueError(f"transport {self.transport} needs whole GPUs, and {name}.gpus is {gpus:g}: leave it out")
 
 
 def _is_address(text: str) -> bool:

@@ -6,7 +6,7 @@ from operator import or_
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 T = TypeVar("T")
 
@@ -23,7 +23,18 @@ def config(cls: type[T]) -> type[T]:
     return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)  # type: ignore[return-value]
 
 
-def one_of(table: Mapping[str, type]) -> Any:
-    """The type of a key whose `name` picks a class from a table."""
+def one_of(table: Mapping[str, type], default: str | None = None) -> Any:
+    """The type of a key whose `name` picks a class from a table.
+
+    Args:
+        default: what an absent name means; None makes it an error.
+    """
     classes = tuple(table.values())
-    return Annotated[reduce(or_, classes), Field(discriminator="name")] if len(classes) > 1 else classes[0]
+    if len(classes) == 1:
+        return classes[0]
+    found: Any = Annotated[reduce(or_, classes), Field(discriminator="name")]
+
+    def named(value: Any) -> Any:
+        return {"name": default, **value} if isinstance(value, Mapping) else value
+
+    return found if default is None else Annotated[found, BeforeValidator(named)]

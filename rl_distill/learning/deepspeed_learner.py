@@ -24,6 +24,7 @@ from rl_distill.models.loading import save_pretrained
 from rl_distill.models.logprobs import policy_output
 from rl_distill.models.outgoing import OutgoingWeights
 
+BUCKET_ELEMENTS = 50_000_000  # of gradients or weights that ranks exchange at once
 STATE_BYTES = 2**30  # of weights whose state is gathered at once for a checkpoint
 
 
@@ -118,7 +119,10 @@ class DeepspeedRank(LearnerProcess):
             fused=True,
         )
         self.engine, *_ = deepspeed.initialize(
-            model=root, optimizer=optimizer, model_parameters=self.trained, config=_settings(config, sharding, vectors)
+            model=root,
+            optimizer=optimizer,
+            model_parameters=self.trained,
+            config=_settings(config, sharding, vectors, sum(parameter.numel() for parameter in self.trained)),
         )
         self.model = model
         self._passes_left = 0
@@ -311,11 +315,15 @@ class _Policy(nn.Module):
         return out.logprobs, out.entropy
 
 
-def _settings(config: LearnerConfig, sharding: Sharding, vector_size: int) -> dict[str, Any]:
+def _settings(config: LearnerConfig, sharding: Sharding, vector_size: int, num_weights: int) -> dict[str, Any]:
     """DeepSpeed's own configuration. Counts of micro-batches are ours, so it is told of one."""
-    zero: dict[str, Any] = {"stage": sharding.stage, "overlap_comm": False}
+    bucket = max(1, min(BUCKET_ELEMENTS, num_weights))  # its own 500 million would take 2 GB however small the model is
+    zero: dict[str, Any] = {"stage": sharding.stage, "overlap_comm": False, "reduce_bucket_size": bucket}
+    if sharding.stage in (1, 2):
+        zero["allgather_bucket_size"] = bucket
     if sharding.stage == 3:
         zero["stage3_param_persistence_threshold"] = vector_size  # biases and norms stay whole, matrices are cut
+        zero["stage3_prefetch_bucket_size"] = bucket
     if sharding.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
     if sharding.offload == "parameters":

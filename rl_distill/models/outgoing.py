@@ -1,5 +1,6 @@
 """Which weights of its model a learner sends to engines: all of a plain one, the adapters of one that has them."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,7 @@ class OutgoingWeights:
     Attributes:
         lora: of the adapters that travel; None if all weights do.
         sizes: bytes of each weight in the learner, by name.
+        shapes: of each weight when it is whole, in the same order.
         frozen: digests of the weights that an engine must hold already for the adapters to mean what they do here.
     """
 
@@ -32,6 +34,12 @@ class OutgoingWeights:
             self.frozen = {name: tensor_digest(weight.parameter.to(dtype)) for name, weight in self._weights.items()}
             self._weights = {name: PlainWeight(parameter) for name, parameter in adapter_weights(model).items()}
         self.sizes = {name: weight.parameter.nbytes for name, weight in self._weights.items()}
+        self.shapes = {name: tuple(weight.parameter.shape) for name, weight in self._weights.items()}
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all weights as they travel."""
+        return sum(math.prod(shape) for shape in self.shapes.values()) * self.dtype.itemsize
 
     def parts(self, names: Iterable[str]) -> list[nn.Parameter]:
         """The parameters that must be whole for `tensors`."""

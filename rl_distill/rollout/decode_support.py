@@ -43,7 +43,10 @@ def prepared_for_decoding(model: Any) -> Any:
 
 
 def check_layers(model: Any) -> None:
-    """Every layer must attend to all that came before, and the length of the context must be known; one on the meta device will do.
+    """Every layer must attend to all that came before, and the length of the context must be known.
+
+    Args:
+        model: with or without weights.
 
     Raises:
         InputError: the loop cannot decode it, by its configuration.

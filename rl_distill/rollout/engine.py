@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -165,3 +165,15 @@ class StepwiseEngine(Engine, Protocol):
     """
 
     before_step: Callable[[], None] | None
+
+
+class ReceivingEngine(StepwiseEngine, Protocol):
+    """An engine that a learner can send weights to from device to device."""
+
+    def receive(self, backend: str, call: str, arguments: Mapping[str, Any]) -> None:
+        """One call of the learner's, in the terms of the engine's own transport."""
+        ...
+
+    def received(self, version: int) -> Mapping[str, str]:
+        """The learner has made its last call; digests of what is held now."""
+        ...

@@ -10,4 +10,4 @@ ENGINES: dict[str, type] = {"hf": HfEngineConfig, "vllm": VllmEngineConfig}
 if TYPE_CHECKING:
     AnyEngine = HfEngineConfig | VllmEngineConfig
 else:
-    AnyEngine = one_of(ENGINES)
+    AnyEngine = one_of(ENGINES, default="hf")

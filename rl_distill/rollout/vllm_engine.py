@@ -15,7 +15,7 @@ from rl_distill.models.loading import load_settings
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.attempts import check_requests, sampled_trajectory, stop_token_ids
 from rl_distill.rollout.engine import Request, Sampling, shards, torch_dtype
-from rl_distill.rollout.vllm_config import VllmEngineConfig, check_vllm
+from rl_distill.rollout.vllm_config import HOST_TRANSFER, VllmEngineConfig, check_vllm
 from rl_distill.rollout.weight_loading import first_names, fitting_weights
 from rl_distill.text import end_of_turn_ids
 from rl_distill.trajectory import Trajectory
@@ -77,9 +77,23 @@ class VllmEngine:
             ValueError: names, shapes or dtypes differ from the model's, all of them listed; nothing has been loaded then.
         """
         self._transfer(fitting_weights(self._skeleton, update.tensors))
+        return self.received(update.version)
+
+    def receive(self, backend: str, call: str, arguments: Mapping[str, Any]) -> None:
+        """Pass one call of a weight update on to vLLM's workers; a learner makes it, see `rollout.vllm_transfer`.
+
+        Args:
+            backend: the transport, by vLLM's name.
+            call: vLLM's name of it, such as "start_weight_update".
+        """
+        self._vllm.collective_rpc("use_transfer", args=(backend,))
+        self._vllm.collective_rpc(call, kwargs=dict(arguments))
+
+    def received(self, version: int) -> Mapping[str, str]:
+        """A weight update has come to its end: digests of what vLLM now computes with."""
         if not self._vllm.reset_prefix_cache(reset_running_requests=True):
             raise RunError("vLLM did not give up the keys and values that it had computed with older weights")
-        self.version = update.version
+        self.version = version
         return self._held_digests()
 
     def canaries(self, request: Request) -> list[Trajectory]:
@@ -98,6 +112,7 @@ class VllmEngine:
 
         A tied output layer is always sent under its own name too: on a CPU it has a packed copy, which would stay as it was.
         """
+        self._vllm.collective_rpc("use_transfer", args=(HOST_TRANSFER,))
         self._vllm.collective_rpc("start_weight_update")
         for bucket in _buckets(weights, first_names(self._skeleton)):
             self._vllm.collective_rpc("update_weights", kwargs={"update_info": {"tensors": bucket}})
@@ -250,7 +265,7 @@ def _start(folder: str | Path, config: VllmEngineConfig, context: int) -> Any:
         logprobs_mode="processed_logprobs",  # after temperature and top_p: of the distribution that was sampled from
         async_scheduling=False,  # a step returns the tokens it sampled, so each is known to belong to a version
         worker_extension_cls="rl_distill.rollout.vllm_worker.HeldWeights",
-        weight_transfer_config={"backend": "rl_distill_host"},
+        weight_transfer_config={"backend": HOST_TRANSFER},
         disable_log_stats=True,
         use_tqdm_on_load=False,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from vllm.config import WeightTransferConfig
 from vllm.distributed import tensor_model_parallel_all_gather
 from vllm.distributed.weight_transfer.base import WeightTransferEngine, WeightTransferInitInfo, WeightTransferUpdateInfo
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
@@ -18,8 +19,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
 from rl_distill.models.digest import tensor_digest
-
-HOST_TRANSFER = "rl_distill_host"  # beside vLLM's own "nccl" and "ipc"
+from rl_distill.rollout.vllm_config import HOST_TRANSFER
 
 
 @dataclass
@@ -61,6 +61,15 @@ WeightTransferEngineFactory.register_engine(HOST_TRANSFER, HostTransfer)
 
 class HeldWeights:
     """Mixed into vLLM's worker class; its methods answer `collective_rpc`, on all ranks in step."""
+
+    def use_transfer(self: Any, backend: str) -> None:
+        """Have the calls of a weight update go to this transport, which is made when it is first used."""
+        transports = self.__dict__.setdefault("_transports", {HOST_TRANSFER: self.weight_transfer_engine})
+        if backend not in transports:
+            settings = WeightTransferConfig(backend=backend)
+            model = self.get_model()
+            transports[backend] = WeightTransferEngineFactory.create_engine(settings, self.vllm_config, self.device, model)
+        self.weight_transfer_engine = transports[backend]
 
     def weight_shapes(self: Any) -> dict[str, tuple[int, ...]]:
         """Shapes of the whole tensors, by transformers' names."""

@@ -85,6 +85,7 @@ METRICS: dict[str, Metric] = {
     "staleness/mixed_fraction": Metric("attempts whose tokens were sampled with several versions of the weights", "fraction"),
     "rollout/queued_groups": Metric("groups that were sampled and waited for the learner when it asked", "groups"),
     "engine/idle_fraction": Metric("of the engine workers' time between two requests of the learner", "fraction"),
+    "learner/idle_fraction": Metric("of the learner's time, spent waiting for groups", "fraction"),
     "time/step": Metric("the whole step", "seconds"),
     "evaluation/accuracy": Metric("mean accuracy over problems and samples of the held-out problems", "fraction"),
     "evaluation/response_tokens": Metric("mean length of a response to a held-out problem", "tokens"),

@@ -27,7 +27,7 @@ from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.inline_sampler import InlineSampler
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
 from rl_distill.training.loop import Feed, Parts
-from rl_distill.training.preflight import engine_gpus, ineffective_keys, preflight
+from rl_distill.training.preflight import check_devices, engine_gpus, ineffective_keys, preflight
 from rl_distill.training.rollout_source import RolloutSource, RolloutSourceConfig, prompts_for
 from rl_distill.training.rounds import Sampler
 from rl_distill.training.sources import Source
@@ -119,6 +119,7 @@ class Workshop:
         """
         if self.recipe.reference is not None:
             check_reference(self.tokenizer, self.recipe.reference)
+        check_devices(self.recipe, self._host.machines)
         notes = [f"note: {line}" for line in ineffective_keys(self.recipe, self._host.machines)]
         for name, training in trainings.items():
             for objective in training.objectives:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from rl_distill.cluster.installation import check_cluster_libraries
-from rl_distill.cluster.machine import Machine
-from rl_distill.cluster.memory import ModelSize
+from rl_distill.cluster.machine import Machine, this_machine
+from rl_distill.cluster.memory import ModelSize, check_memory
 from rl_distill.cluster.settings import LocalCluster, RayCluster, WorkerPlaces
 from rl_distill.errors import InputError
 from rl_distill.models.loading import load_settings, skeleton
@@ -32,7 +32,10 @@ def preflight(recipe: Recipe, tokenizer: Any) -> ModelSize:
     model = student_skeleton(recipe.student, tokenizer)
     if "engine" in recipe.roles:
         check_engine(recipe, model)
-    return model_size(recipe, model)
+    size = model_size(recipe, model)
+    if isinstance(recipe.cluster, RayCluster) and recipe.cluster.address is None:
+        check_memory(recipe.cluster, size, [this_machine()], recipe.roles)
+    return size
 
 
 def student_skeleton(student: Student, tokenizer: Any) -> Any:
@@ -40,7 +43,9 @@ def student_skeleton(student: Student, tokenizer: Any) -> Any:
     model = student.model
     if isinstance(model, SeededModel):
         with torch.device("meta"):
-            return model.build(tokenizer)
+            built = model.build(tokenizer)
+        built.config.architectures = [type(built).__name__]  # as it will stand in the saved folder
+        return built
     return skeleton(load_settings(model) if isinstance(model, str) else model.settings())
 
 
@@ -62,6 +67,26 @@ def check_engine(recipe: Recipe, model: Any) -> None:
     elif isinstance(recipe.cluster, LocalCluster):
         remedy = "add cluster.name=ray, or use engine.name=hf"
         raise InputError("engine.name", f"{engine.name!r} needs a process of its own", remedy)
+    if isinstance(recipe.cluster, RayCluster) and recipe.cluster.transport != "object_store":
+        _check_transport(recipe.cluster.transport, engine)
+
+
+def check_devices(recipe: Recipe, machines: Sequence[Machine]) -> None:
+    """
+    Raises:
+        InputError: a GPU is asked for by name or needed by the transport of weights, and there is none.
+    """
+    if any(machine.device_bytes for machine in machines):
+        return
+    if isinstance(recipe.cluster, RayCluster) and recipe.cluster.transport != "object_store" and "engine" in recipe.roles:
+        problem = f"is {recipe.cluster.transport!r}, which goes from GPU to GPU, and the cluster has none"
+        raise InputError("cluster.transport", problem, "set it to object_store")
+    named = {f"stages.{stage.name}.learner.device": stage.learner.device for stage in recipe.stages}
+    if "engine" in recipe.roles:
+        named["engine.device"] = getattr(recipe.engine, "device", "auto")
+    for field, device in named.items():
+        if device == "cuda":
+            raise InputError(field, "is 'cuda', and torch finds no GPU here", "set it to auto or cpu")
 
 
 def model_size(recipe: Recipe, model: Any) -> ModelSize:
@@ -84,7 +109,7 @@ def engine_gpus(recipe: Recipe) -> int:
 
 
 def ineffective_keys(recipe: Recipe, machines: Sequence[Machine]) -> Iterator[str]:
-    """A line for each key of `cluster` that changes nothing on these hosts; recipes that differ may share a block of such keys."""
+    """A line for each key of `cluster` that changes nothing on these hosts: recipes that differ may share a block of them."""
     settings, roles = recipe.cluster, recipe.roles
     if not isinstance(settings, RayCluster):
         return
@@ -93,15 +118,24 @@ def ineffective_keys(recipe: Recipe, machines: Sequence[Machine]) -> Iterator[st
         yield "cluster.learner.offload: has no effect, for the cluster has no GPU and everything is in host memory already"
     if settings.colocate and not num_devices:
         yield "cluster.colocate: has no effect, for the cluster has no GPU to share"
+    if settings.transport != "object_store" and "engine" not in roles:
+        yield "cluster.transport: has no effect, for nothing is sampled"
     if settings.placement == "spread" and num_hosts == 1:
         yield "cluster.placement: spread has no effect on one host"
     if settings.scorer != WorkerPlaces() and "scorer" not in roles:
         yield "cluster.scorer: has no effect, for no stage's algorithm compares with a reference"
     if settings.engine != WorkerPlaces() and "engine" not in roles:
         yield "cluster.engine: has no effect, for nothing is sampled"
-    for stage in recipe.stages:
-        if stage.learner.device != "auto":
-            yield f"stages.{stage.name}.learner.device: has no effect, for a rank computes on what cluster.learner.gpus gives it"
+
+
+def _check_transport(transport: str, engine: Any) -> None:
+    field = "cluster.transport"
+    if not isinstance(engine, VllmEngineConfig):
+        problem = f"is {transport!r}, which leads into vLLM, and engine.name is {engine.name!r}"
+        raise InputError(field, problem, "set it to object_store, or set engine.name to vllm")
+    if transport == "ipc" and engine.tensor_parallel > 1:
+        problem = f"is 'ipc', which reaches one GPU of each engine, and engine.tensor_parallel is {engine.tensor_parallel}"
+        raise InputError(field, problem, "set engine.tensor_parallel to 1, or use nccl with colocate false")
 
 
 def idle_workers(recipe: Recipe) -> Iterator[str]:
@@ -117,6 +151,6 @@ def idle_workers(recipe: Recipe) -> Iterator[str]:
             shards = math.ceil(requests / size)
             if shards < workers:
                 yield (
-                    f"stages.{stage.name}: the {requests} attempts of a step make {shards} of {workers} shards, so engine workers "
-                    f"stay idle; set engine.shard_size to {math.ceil(requests / workers)} (its value is part of a run's exact record)"
+                    f"stages.{stage.name}: the {requests} attempts of a step make fewer shards ({shards}) than there are engine "
+                    f"workers ({workers}); set engine.shard_size to {math.ceil(requests / workers)}, which changes a run's record"
                 )

@@ -99,6 +99,7 @@ class RolloutSource:
                 **staleness_metrics(sampled, step, self.settings.max_staleness),
                 "rollout/queued_groups": queued,
                 "engine/idle_fraction": max(0.0, idle),
+                "learner/idle_fraction": seconds["time/generate"] / since,
             }
         self._returned = time.perf_counter()
         return kept

@@ -73,9 +73,10 @@ class RunFolder:
         for folder in (self.path, self.path / "stages", *self.path.glob("checkpoints/*")):
             clear_leftovers(folder)
         self._drop_unsaved_steps()
+        moved = self._moved(resolved)
         self.write("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
         now = environment()
-        self.changed = self._changed_environment(now)
+        self.changed = self._changed_environment(now) + moved
         self.write("environment.json", json.dumps(now, indent=2))
 
     def begin(self) -> None:
@@ -128,6 +129,18 @@ class RunFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+    def _moved(self, resolved: Mapping[str, Any]) -> list[str]:
+        """What the last process had otherwise about where the run's parts live."""
+        saved = self.path / "recipe.yaml"
+        before = yaml.safe_load(saved.read_text()) if saved.exists() else {}
+        then, now = before.get("cluster"), resolved["cluster"]
+        if then is None or then == now:
+            return []
+        if then.get("name") != now.get("name"):
+            return [f"cluster.name was {then.get('name')!r} and is {now.get('name')!r}"]
+        places = _differences({"cluster": then}, {"cluster": now})
+        return [f"{key} was {_short(old)} and is {_short(new)}" for key, old, new in places]
 
     def _changed_environment(self, now: Mapping[str, Any]) -> list[str]:
         """What the last process that worked here had otherwise and numbers may depend on."""

@@ -131,6 +131,18 @@ def test_a_worker_that_fails_says_why_in_its_own_words(fleets):
     assert len(fleets[3].generate([asked])) == 1
 
 
+def test_a_worker_that_does_not_answer_in_time_ends_the_run_and_is_named(fleets):
+    fleet = fleets[1]
+    patient, fleet.settings = fleet.settings, replace(fleet.settings, patience_seconds=0.01)
+    long = [replace(request, sampling=Sampling(max_tokens=120)) for request in requests(3)]
+    with pytest.raises(
+        RunError, match=r"no shard was finished within 0.01 s \(cluster.patience_seconds\); shard \d+ is waited for"
+    ):
+        fleet.generate(long)
+    fleet.settings = patient
+    fleet.abandon()
+
+
 def test_abandoned_shards_leave_the_workers_free(fleets):
     fleet = fleets[1]
     long = [replace(request, sampling=Sampling(max_tokens=120, stop_tokens=())) for request in requests(3)]
@@ -142,7 +154,9 @@ def test_abandoned_shards_leave_the_workers_free(fleets):
 
 
 def worker(student: str) -> EngineWorker:
-    return EngineWorker(student, TOKENIZER, CONFIG, "s", 0, 1)
+    made = EngineWorker(student, TOKENIZER, CONFIG, "s", 0, 1)
+    assert made.ready() == 0
+    return made
 
 
 def test_weights_that_come_while_a_shard_is_decoded_are_used_from_the_next_step_on(student):

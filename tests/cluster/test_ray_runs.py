@@ -68,6 +68,7 @@ def test_a_local_run_goes_on_with_two_sharded_ranks_to_the_same_weights(local, c
     recipe.change(cluster=cluster)
     code, out, err = cli("train", recipe.path)
     assert (code, err) == (0, "") and "grpo: continues after step 1" in out
+    assert "note: cluster.name was 'local' and is 'ray'" in out
     one, other = (load_file(folder / "final" / "model.safetensors") for folder in (recipe.run_dir, kept))
     assert max((one[name] - other[name]).abs().max().item() for name in one) < 1e-5
     assert learnt(recipe.run_dir) == learnt(kept)
@@ -108,7 +109,7 @@ def test_sampling_ahead_stays_within_its_bound_and_takes_the_problems_and_seeds_
     assert max(row["staleness/max"] for row in metrics) == 1
     for row in metrics:
         assert row["staleness/share/0"] + row["staleness/share/1"] == pytest.approx(1)
-        assert 0 <= row["engine/idle_fraction"] <= 1 and row["rollout/queued_groups"] >= 0
+        assert all(0 <= row[f"{part}/idle_fraction"] <= 1 for part in ("engine", "learner")) and row["rollout/queued_groups"] >= 0
 
     shutil.rmtree(recipe.run_dir / "stages" / "grpo")
     shutil.rmtree(recipe.run_dir / "checkpoints" / "grpo" / "step-00000006")

@@ -59,3 +59,42 @@ def test_the_run_folder_is_named_by_the_recipe_or_given():
 def test_a_name_that_would_lead_out_of_the_runs_is_refused(name):
     with pytest.raises(InputError, match="name: is .*; give a text of the form"):
         recipe(taught(), name=name)
+
+
+def test_an_engine_without_a_name_is_the_one_that_needs_nothing():
+    assert recipe(taught(), engine={"shard_size": 3}).engine.name == "hf"
+    assert recipe(taught(), engine={"name": "vllm", "shard_size": 3}, cluster={"name": "ray"}).engine.name == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"engine": {"device": "cpu"}}, "engine.device: has no effect on a cluster"),
+        ({"stages": [taught(learner={"device": "cpu"})]}, "stages.sft.learner.device: has no effect on a cluster"),
+    ],
+)
+def test_devices_of_a_cluster_are_the_clusters_business(changes, named):
+    stages = changes.pop("stages", [taught()])
+    with pytest.raises(InputError, match=named):
+        recipe(*stages, **changes, cluster={"name": "ray"})
+
+
+@pytest.mark.parametrize(
+    ("places", "named"),
+    [
+        ({"zero_stage": 4}, "cluster.learner.zero_stage"),
+        ({"zero_stage": 0, "offload": "optimizer"}, "cluster.learner.offload: optimizer needs zero_stage 1, 2 or 3"),
+        ({"zero_stage": 2, "offload": "parameters"}, "cluster.learner.offload: parameters needs zero_stage 3"),
+        ({"ranks": 0}, "cluster.learner.ranks"),
+    ],
+)
+def test_a_learner_that_cannot_be_sharded_so_is_refused(places, named):
+    with pytest.raises(InputError, match=named):
+        recipe(taught(), cluster={"name": "ray", "learner": places})
+
+
+def test_a_run_has_the_roles_that_its_stages_and_its_evaluation_need():
+    evaluation = {"problems": {"name": "arithmetic"}}
+    assert recipe(taught()).roles == {"learner"}
+    assert recipe(taught(), evaluation=evaluation).roles == {"learner", "engine"}
+    assert recipe(taught("dpo")).roles == {"learner", "scorer"}

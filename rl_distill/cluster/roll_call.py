@@ -43,7 +43,7 @@ def on_every_host(function: Callable[[], Any], what: str) -> list[Any]:
     Raises:
         RunError: a host did not answer.
     """
-    task = ray.remote(max_calls=1)(lambda: function()).options(num_cpus=0, runtime_env=runtime_env(threads=1))
+    task = ray.remote(num_cpus=0, max_calls=1, runtime_env=runtime_env(threads=1))(lambda: function())
     hosts = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     refs = [task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(host, soft=False)).remote() for host in hosts]
     return answers(refs, seconds=ANSWER_SECONDS, what=what)
