@@ -65,12 +65,11 @@ class EngineFleet:
         tickets = [self.submit(shard) for shard in shards(requests, self.shard_size)]
         return [attempt for ticket in tickets for attempt in self.collect(ticket).trajectories]
 
-    def submit(self, shard: Sequence[Request]) -> int:
-        """Have a shard sampled; returns the ticket to `collect` it with."""
+    def submit(self, shard: Sequence[Request], *, ahead: bool = False) -> int:
         ticket = self._next_ticket
         self._next_ticket += 1
         self._waiting.append((ticket, shard))
-        self._dispatch()
+        self._dispatch(at_once=ahead)
         return ticket
 
     def collect(self, ticket: int) -> ShardResult:
@@ -154,10 +153,11 @@ class EngineFleet:
         update.digests.update(sent)
         return held
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, *, at_once: bool = False) -> None:
+        """Hand out what waits: to workers as they get free, or all of it now, since nobody will be here when they are."""
         while self._waiting:
             worker = min(self._workers, key=lambda worker: len(worker.outstanding))
-            if len(worker.outstanding) >= MAX_OUTSTANDING:
+            if len(worker.outstanding) >= MAX_OUTSTANDING and not at_once:
                 return
             ticket, shard = self._waiting.popleft()
             worker.outstanding[worker.actor.sample.remote(shard)] = ticket

@@ -141,8 +141,12 @@ class StreamingEngine(Engine, Protocol):
     @property
     def num_workers(self) -> int: ...
 
-    def submit(self, shard: Sequence[Request]) -> int:
-        """Have a shard sampled; returns the ticket to `collect` it with."""
+    def submit(self, shard: Sequence[Request], *, ahead: bool = False) -> int:
+        """Have a shard sampled; returns the ticket to `collect` it with.
+
+        Args:
+            ahead: nobody waits for it yet; it is given to a worker now, and not only when one is free and somebody asks.
+        """
         ...
 
     def collect(self, ticket: int) -> ShardResult:

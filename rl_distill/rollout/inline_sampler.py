@@ -16,7 +16,7 @@ class InlineSampler:
         self._waiting: dict[int, Sequence[Request]] = {}
         self._next_ticket = 0
 
-    def submit(self, shard: Sequence[Request]) -> int:
+    def submit(self, shard: Sequence[Request], *, ahead: bool = False) -> int:
         ticket = self._next_ticket
         self._next_ticket += 1
         self._waiting[ticket] = shard

@@ -20,7 +20,7 @@ class Sampler(Protocol):
     @property
     def num_workers(self) -> int: ...
 
-    def submit(self, shard: Sequence[Request]) -> int: ...
+    def submit(self, shard: Sequence[Request], *, ahead: bool = False) -> int: ...
 
     def collect(self, ticket: int) -> ShardResult: ...
 
@@ -126,7 +126,8 @@ class Rounds:
             for (epoch, _), prompt in zip(drawn, prompts, strict=True)
             for sample in range(self.group_size)
         ]
-        parts = [(shard, self.sampler.submit(shard)) for shard in shards(requests, self.sampler.shard_size)]
+        ahead = self.max_staleness > 0
+        parts = [(shard, self.sampler.submit(shard, ahead=ahead)) for shard in shards(requests, self.sampler.shard_size)]
         return Round(step=step, number=number, places=places, prompts=prompts, shards=parts, version=version)
 
     def _collected(self, taken: Round) -> list[Group]:
