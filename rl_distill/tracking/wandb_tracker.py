@@ -135,6 +135,7 @@ class WandbTracker:
 
 
 def _imported() -> ModuleType:
+    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # where some library knows OpenAI's client, it would advertise Weave
     try:
         import wandb
     except ImportError:

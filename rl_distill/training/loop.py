@@ -86,7 +86,7 @@ AfterStep = Callable[[Progress, Step], None]
 
 def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
     """Run a stage to its end. `after_step` gets the progress including the step, and the step; it may raise."""
-    parts.refresh(progress.step)
+    looked = parts.refresh(progress.step)  # what was seen on the way is told with the first step
     while not parts.finished(progress):
         started = time.perf_counter()
         groups = {feed.term.source: feed.source.next(progress.step) for feed in parts.feeds}
@@ -100,7 +100,8 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         trained = time.perf_counter()
         synced = parts.refresh(progress.step + 1)
         ended = time.perf_counter()
-        metrics = _means(reports) | synced
+        metrics = looked | _means(reports) | synced
+        looked = {}
         for feed in parts.feeds:
             facts = {**feed.source.report(), "group/uninformative": float(credit[feed.term.source][1])}
             metrics |= {feed.term.path(name): value for name, value in facts.items()}

@@ -156,7 +156,7 @@ def test_a_schedulers_sigterm_stops_the_run_like_ctrl_c(tiny_recipe):
     assert process.returncode == 1 and "stopped by SIGTERM after step" in err
 
 
-@pytest.mark.parametrize(("limit", "written"), [(14_000, "finished stages base"), (40_000, "finished stages base, sft")])
+@pytest.mark.parametrize(("limit", "written"), [(14_000, "finished stages base"), (50_000, "finished stages base, sft")])
 def test_a_full_disk_ends_in_a_report_and_the_run_goes_on_when_there_is_room(limit, written, tiny_recipe, cli, uninterrupted):
     """Files may not grow past a limit: below the size of the optimizer's state, and above it, where the records reach it."""
     recipe = tiny_recipe(taught(), rolled_out(steps=20), checkpoints={"every_steps": 6})
