@@ -59,7 +59,9 @@ def check_cluster_libraries() -> None:
         if library.found is None or find_spec(name) is None:
             raise InputError("cluster.name", f"is 'ray', but {name} is not installed", remedy)
         if not library.fits:
-            raise InputError("cluster.name", f"is 'ray', but {name} is {library.found} and must be {name}{library.wanted.specifier}", remedy)
+            raise InputError(
+                "cluster.name", f"is 'ray', but {name} is {library.found} and must be {name}{library.wanted.specifier}", remedy
+            )
 
 
 def _requirements(extra: str) -> Iterator[Requirement]:

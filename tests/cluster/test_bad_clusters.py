@@ -103,7 +103,9 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(library, train
 
 def test_a_library_that_is_too_old_is_named_with_the_version_it_must_have(train, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(fake_distribution(tmp_path / "old", "deepspeed", "0.9.1"))
-    assert refused(train(RAY)).startswith("cluster.name: is 'ray', but deepspeed is 0.9.1 and must be deepspeed>=0.19; run pip install")
+    assert refused(train(RAY)).startswith(
+        "cluster.name: is 'ray', but deepspeed is 0.9.1 and must be deepspeed>=0.19; run pip install"
+    )
 
 
 @pytest.mark.parametrize(
