@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +45,7 @@ class Session:
         else:
             _check_reachable(settings.address)
             options["address"] = settings.address
+        terminate = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -55,6 +58,9 @@ class Session:
                 f"{where} ({reason})",
                 "give HOST:PORT of a cluster started with the same Python and Ray versions, or drop the key to start one here",
             ) from None
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which ends the process at once
 
     def close(self) -> None:
         ray.shutdown()

@@ -258,6 +258,8 @@ def _start(folder: str | Path, config: VllmEngineConfig, context: int) -> Any:
         max_num_batched_tokens=max(config.prefill_tokens, context if on_cpu else config.max_sequences),
         enable_chunked_prefill=not on_cpu,  # a part of a prompt draws a number too, which vLLM takes back on GPUs only
         tensor_parallel_size=config.tensor_parallel,
+        # Left to itself, vLLM would hand its parts to Ray where it finds itself on a cluster: this process holds their devices.
+        distributed_executor_backend="mp" if config.tensor_parallel > 1 else "uni",
         kv_cache_memory_bytes=None if cache_gib is None else int(cache_gib * 2**30),
         gpu_memory_utilization=config.gpu_memory_fraction or 0.85,
         enable_prefix_caching=config.prefix_caching,

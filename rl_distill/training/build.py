@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,18 @@ class Workshop:
         self._open.append(learner)
         return learner
 
-    def close(self) -> None:
-        """Give back everything, workers on other machines included."""
-        self._close_stage()
-        if self._engine is not None:
-            self._engine.close()
-        self._host.close()
+    def close(self, *, failed: bool = False) -> None:
+        """Give back everything, workers on other machines included.
+
+        Args:
+            failed: something went wrong: workers are ended and no longer asked, or their silence would hide what failed first.
+        """
+        with ExitStack() as stack:  # each is done whatever the others raise; the last one first
+            stack.callback(self._host.close)
+            if self._engine is not None:
+                stack.callback(self._engine.close)
+            if not failed:
+                stack.callback(self._close_stage)
 
     def check(self, trainings: Mapping[str, Training]) -> list[str]:
         """Read what stages learn from and what students are measured on, before hours of training.

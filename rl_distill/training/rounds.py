@@ -50,8 +50,9 @@ class Round:
 class Rounds:
     """The rounds of one stage, submitted as far ahead as is admitted and taken in the order of their steps.
 
-    So each holds the problems and the seeds that it would hold without running ahead, and none is trained on more than
-    `max_staleness` updates after it was submitted: what changes is the weights that it is sampled with.
+    So each holds the problems and the seeds that it would hold without running ahead (refills draw what comes after the rounds
+    under way), and none is trained on more than `max_staleness` updates after it was submitted: what changes is the weights that
+    it is sampled with.
 
     Args:
         address: run seed and stage name; with step, epoch, sample and problem the address of every attempt's seed.

@@ -60,7 +60,7 @@ class _Run:
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(TemporaryDirectory(dir=self.folder.path, prefix=".open-")))
             self.workshop = Workshop(self.recipe, scratch, self.folder.stage(BASE) / "student")
-            stack.callback(self.workshop.close)
+            stack.push(lambda kind, *_: self.workshop.close(failed=kind is not None))
             trackers = stack.enter_context(open_trackers(self.recipe.tracking, identity, self.say))
             logs = {name: AppendLog(self.folder.path / RECORDS[name]) for name in ("ledger", "schedule", "trajectories")}
             for log in logs.values():

@@ -1,12 +1,15 @@
 """Whole runs on a private Ray cluster: the local run's numbers, and sampling that runs ahead of training within its bound."""
 
 import json
+import re
 import shutil
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file
-from tiny_runs import rolled_out, taught
+from tiny_runs import rolled_out, start_cli, taught
 
 EVALUATION = {
     "problems": {"name": "arithmetic", "split": "heldout", "num_problems": 4, "levels": [1]},
@@ -117,6 +120,35 @@ def test_sampling_ahead_stays_within_its_bound_and_takes_the_problems_and_seeds_
     assert (code, err) == (0, "") and "grpo: continues after step 5" in out
     again = lines(recipe.run_dir / "schedule.jsonl")
     assert [line["requests"] for line in again] == composition, "what was under way when the run stopped is sampled again"
+
+
+def test_a_schedulers_sigterm_stops_a_run_on_ray_like_one_in_a_single_process(tiny_recipe):
+    recipe = tiny_recipe(
+        taught(steps=5000), cluster={"name": "ray", "object_store_mib": 200}, checkpoints={"every_steps": 10_000}
+    )
+    process = start_cli("train", recipe.path)
+    metrics = recipe.run_dir / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and '"sft"' in metrics.read_text()):
+        pass
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == 1 and "stopped by SIGTERM after step" in err and "that step is saved" in err
+    assert list((recipe.run_dir / "checkpoints" / "sft").glob("step-*"))
+
+
+@pytest.mark.parametrize("role", ["EngineWorker", "LearnerWorker"])
+def test_a_worker_that_dies_is_what_the_report_says_failed_first(role, tiny_recipe):
+    recipe = tiny_recipe(rolled_out(steps=5000), cluster={"name": "ray", "object_store_mib": 200})
+    process = start_cli("train", recipe.path)
+    metrics = recipe.run_dir / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and '"grpo"' in metrics.read_text()):
+        pass
+    workers = psutil.Process(process.pid).children(recursive=True)
+    next(worker for worker in workers if role in " ".join(worker.cmdline())).kill()
+    _, err = process.communicate()
+    said = re.search(r"failed: .*", err)
+    assert process.returncode == 1 and said is not None and "a worker died" in said[0]
+    assert not re.search("abandoning shards|learner end", said[0]), "that is what came of it"
 
 
 def test_sampling_ahead_in_one_process_is_refused(tiny_recipe, cli):
