@@ -86,7 +86,8 @@ AfterStep = Callable[[Progress, Step], None]
 
 def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
     """Run a stage to its end. `after_step` gets the progress including the step, and the step; it may raise."""
-    looked = parts.refresh(progress.step)  # what was seen on the way is told with the first step
+    begun = parts.refresh(progress.step)
+    looked = {} if progress.step else begun  # told with the stage's first step, and not again where a run goes on
     while not parts.finished(progress):
         started = time.perf_counter()
         groups = {feed.term.source: feed.source.next(progress.step) for feed in parts.feeds}

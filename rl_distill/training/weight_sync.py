@@ -33,7 +33,6 @@ class WeightSync:
     def __init__(self, learner: Learner, engine: Engine, canary: Request, checks: SyncChecks, tolerance: float) -> None:
         self.learner, self.engine, self.canary, self.checks = learner, engine, canary, checks
         self.tolerance = tolerance
-        self._updates = 0
         self._version: int | None = None
 
     def bring(self, version: int) -> dict[str, float]:
@@ -55,9 +54,9 @@ class WeightSync:
             "time/publish": published - started,
             "time/load": ended - published,
         }
-        if self._updates % self.checks.canary_every == 0:
+        if self._version is None or version % self.checks.canary_every == 0:
             metrics["sync/canary_error"] = self._look(version)
-        self._updates, self._version = self._updates + 1, version
+        self._version = version
         return metrics
 
     def _look(self, version: int) -> float:
