@@ -43,7 +43,7 @@ class EngineFleet:
         actor = ray.remote(concurrency_groups={"control": 1, "transfer": 1})(EngineWorker)
         self._workers = [
             _Worker(
-                actor.options(runtime_env=runtime_env(threads=places.threads), **place(number).options).remote(
+                actor.options(runtime_env=runtime_env(threads=places.threads), **place(number)).remote(
                     student, tokenizer, config, name, number, places.threads
                 ),
                 number,

@@ -35,7 +35,7 @@ class Ranks:
         places = settings.learner
         environment = runtime_env(threads=places.threads)
         self.workers = [
-            ray.remote(LearnerWorker).options(runtime_env=environment, **place(rank).options).remote(rank, places.threads)
+            ray.remote(LearnerWorker).options(runtime_env=environment, **place(rank)).remote(rank, places.threads)
             for rank in range(places.ranks)
         ]
         self._joined = False
@@ -44,7 +44,8 @@ class Ranks:
     def meet(self) -> None:
         if not self._joined:
             (address, port), *_ = self.ask("learner rank 0", [self.workers[0].free_address.remote()])
-            self.all("meeting of the learner's ranks", lambda worker: worker.join.remote(len(self.workers), address, port))
+            meeting = (len(self.workers), address, port, self.settings.patience_seconds)
+            self.all("meeting of the learner's ranks", lambda worker: worker.join.remote(*meeting))
         self._joined = True
 
     def all(self, what: str, call: Callable[[Any], Any]) -> list[Any]:

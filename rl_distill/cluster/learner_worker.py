@@ -19,8 +19,6 @@ from rl_distill.models.lora import Lora
 from rl_distill.rollout.weight_loading import first_names
 from rl_distill.trajectory import Sample
 
-JOIN_SECONDS = 300.0  # for the ranks to meet
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
@@ -45,9 +43,9 @@ class LearnerWorker:
     def free_address(self) -> tuple[str, int]:
         return free_address()
 
-    def join(self, num_ranks: int, address: str, port: int) -> None:
-        """Meet the other ranks."""
-        join(self.rank, num_ranks, address, port, timeout_seconds=JOIN_SECONDS)
+    def join(self, num_ranks: int, address: str, port: int, patience_seconds: float) -> None:
+        """Meet the other ranks. None waits longer for the others than that, now and in every collective."""
+        join(self.rank, num_ranks, address, port, timeout_seconds=patience_seconds)
 
     def build(self, spec: LearnerSpec, sharding: Sharding) -> None:
         """Make this rank's engine."""

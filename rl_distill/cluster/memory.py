@@ -10,6 +10,7 @@ from rl_distill.cluster.machine import Machine
 from rl_distill.cluster.settings import LearnerPlaces, RayCluster
 from rl_distill.errors import InputError
 
+PROCESS_BYTES = 300 * 2**20  # of a worker that has imported what it needs and holds no model yet; pages it shares are not counted
 FLOAT32 = 4  # bytes of a weight, of its gradient, of each of AdamW's two moments
 GIB = 2**30
 
@@ -63,6 +64,7 @@ def check_memory(settings: RayCluster, size: ModelSize, machines: Sequence[Machi
     """
     devices = [amount for machine in machines for amount in machine.device_bytes]
     host = sum(machine.memory_bytes for machine in machines)
+    _check_processes(settings, host, roles)
     places, rank = settings.learner, rank_memory(size, settings.learner)
     account = f"{_billions(size.weights)} weights, ZeRO {places.zero_stage}, {places.ranks} ranks"
     if not devices:
@@ -77,6 +79,18 @@ def check_memory(settings: RayCluster, size: ModelSize, machines: Sequence[Machi
         raise _refused(places, problem, host)
     account = f"{in_words(rank.device)} or more of {in_words(max(devices))} in each rank ({account})"
     return account + (f", {in_words(places.ranks * rank.host)} of {in_words(host)} off-loaded" if rank.host else "")
+
+
+def _check_processes(settings: RayCluster, host: float, roles: frozenset[str]) -> None:
+    """The processes themselves, whatever they hold: a cluster of this run hands out as many cores as are asked for."""
+    every = {"learner": settings.learner.ranks, "engine": settings.engine.workers, "scorer": settings.scorer.workers}
+    counts = {name: count for name, count in every.items() if name in roles}
+    needed = sum(counts.values()) * PROCESS_BYTES
+    if needed > host:
+        account = ", ".join(f"{name} {count}" for name, count in counts.items())
+        problem = f"asks for {sum(counts.values())} processes ({account}), which take {in_words(needed)} before they hold a model"
+        remedy = "lower learner.ranks, engine.workers or scorer.workers, or join a larger cluster by its address"
+        raise InputError("cluster", f"{problem}, and there are {in_words(host)}", remedy)
 
 
 def store_bytes(size: ModelSize) -> int:

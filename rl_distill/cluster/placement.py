@@ -15,12 +15,19 @@ SHARED = 0.5  # of a device, for a learner rank and an engine worker that live o
 RESERVE_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one worker runs: options of a Ray actor."""
+Place = dict[str, Any]  # where one worker runs: options of a Ray actor
 
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """How many workers of a kind there are, and what each of them takes."""
+
+    count: int
+    cpus: float
     gpus: float
-    options: dict[str, Any]
+
+    def amount(self, kind: str) -> float:
+        return self.gpus if kind == "GPU" else self.cpus
 
 
 class Placement:
@@ -34,36 +41,30 @@ class Placement:
         have = num_gpus_in_cluster()
         self.settings = settings
         learner, engine, scorer = settings.learner, settings.engine, settings.scorer
-        gpus = {
-            "learner": _gpus(learner.gpus, have, 1),
-            "engine": _gpus(engine.gpus, have, engine_gpus),
-            "scorer": _gpus(scorer.gpus, have, 1),
+        every = {
+            "learner": _Role(learner.ranks, learner.cpus, _gpus(learner.gpus, have, 1)),
+            "engine": _Role(engine.workers, engine.cpus, _gpus(engine.gpus, have, engine_gpus)),
+            "scorer": _Role(scorer.workers, scorer.cpus, _gpus(scorer.gpus, have, 1)),
         }
-        counts = {
-            "learner": (learner.ranks, learner.cpus),
-            "engine": (engine.workers, engine.cpus),
-            "scorer": (scorer.workers, scorer.cpus),
-        }
-        groups = {name: count for name, count in counts.items() if name in roles}
+        self._roles = {name: role for name, role in every.items() if name in roles}
         self._bundles: list[dict[str, float]] = []
         self._first: dict[str, int] = {}
-        self._share = dict.fromkeys(groups, 1.0)
-        self._gpus, self._cpus = gpus, {name: cpus for name, (_, cpus) in counts.items()}
+        self._share = dict.fromkeys(self._roles, 1.0)
         if settings.colocate and {"learner", "engine"} <= roles:
-            self._colocate(groups)
-        for name, (count, cpus) in groups.items():
+            self._colocate(self._roles["learner"], self._roles["engine"])
+        for name, role in self._roles.items():
             if name not in self._first:
                 self._first[name] = len(self._bundles)
-                self._bundles += [_bundle(cpus, gpus[name])] * count
+                self._bundles += [_bundle(role.cpus, role.gpus)] * role.count
         self._group = self._reserve()
 
     def place(self, name: str, number: int) -> Place:
         """Of worker `number` of "learner", "engine" or "scorer"."""
-        gpus = self._gpus[name] * self._share[name]
+        role = self._roles[name]
         strategy = PlacementGroupSchedulingStrategy(
             placement_group=self._group, placement_group_bundle_index=self._first[name] + number
         )
-        return Place(gpus, {"num_cpus": self._cpus[name], "num_gpus": gpus, "scheduling_strategy": strategy})
+        return {"num_cpus": role.cpus, "num_gpus": role.gpus * self._share[name], "scheduling_strategy": strategy}
 
     def account(self) -> str:
         """What is reserved, in words."""
@@ -72,12 +73,11 @@ class Placement:
     def close(self) -> None:
         remove_placement_group(self._group)
 
-    def _colocate(self, groups: dict[str, tuple[int, float]]) -> None:
-        (ranks, rank_cpus), (workers, worker_cpus) = groups["learner"], groups["engine"]
+    def _colocate(self, learner: _Role, engine: _Role) -> None:
         self._first |= {"learner": 0, "engine": 0}
         self._share |= {"learner": SHARED, "engine": SHARED}
-        device = max(self._gpus["learner"], self._gpus["engine"])
-        self._bundles += [_bundle(rank_cpus + worker_cpus, device)] * max(ranks, workers)
+        bundle = _bundle(learner.cpus + engine.cpus, max(learner.gpus, engine.gpus))
+        self._bundles += [bundle] * max(learner.count, engine.count)
 
     def _reserve(self) -> Any:
         have = ray.cluster_resources()
@@ -101,12 +101,7 @@ class Placement:
         return group
 
     def _account(self, kind: str) -> str:
-        settings = self.settings
-        each = {name: self._gpus[name] for name in self._first}
-        if kind == "CPU":
-            each = {"learner": settings.learner.cpus, "engine": settings.engine.cpus, "scorer": settings.scorer.cpus}
-        counts = {"learner": settings.learner.ranks, "engine": settings.engine.workers, "scorer": settings.scorer.workers}
-        return ", ".join(f"{name} {counts[name]} x {each[name]:g}" for name in self._first)
+        return ", ".join(f"{name} {role.count} x {role.amount(kind):g}" for name, role in self._roles.items())
 
 
 def _gpus(asked: float | None, have: float, natural: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from rl_distill.algorithms.sft import Sft
 from rl_distill.cluster.host import LearnerSpec
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
-from rl_distill.cluster.placement import Place, Placement
+from rl_distill.cluster.placement import Placement
 from rl_distill.cluster.roll_call import ANSWER_SECONDS
 from rl_distill.cluster.session import answers, num_gpus_in_cluster
 from rl_distill.cluster.settings import LearnerPlaces, RayCluster
@@ -60,7 +60,7 @@ def zero_step() -> float:
     started = time.perf_counter()
     settings = RayCluster(learner=LearnerPlaces(zero_stage=1), patience_seconds=ANSWER_SECONDS)
     gpus = 1.0 if num_gpus_in_cluster() else 0.0
-    ranks = Ranks(settings, lambda rank: Place(gpus, {"num_cpus": 0, "num_gpus": gpus}))
+    ranks = Ranks(settings, lambda rank: {"num_cpus": 0, "num_gpus": gpus})
     try:
         tokenizer = arithmetic_tokenizer()
         spec = LearnerSpec(

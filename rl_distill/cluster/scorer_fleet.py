@@ -40,7 +40,7 @@ class ScorerProcesses:
         self.settings = settings
         environment = runtime_env(threads=settings.scorer.threads)
         self.workers = [
-            ray.remote(ScorerWorker).options(runtime_env=environment, **place(number).options).remote(settings.scorer.threads)
+            ray.remote(ScorerWorker).options(runtime_env=environment, **place(number)).remote(settings.scorer.threads)
             for number in range(settings.scorer.workers)
         ]
         self.keys = count()

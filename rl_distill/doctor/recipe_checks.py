@@ -32,7 +32,7 @@ def engine(subject: Subject) -> Finding:
 
 def devices(subject: Subject) -> Finding:
     """In one process what the stages name, on a cluster what is asked for against what there is."""
-    check_devices(subject.asked, subject.machines)
+    check_devices(subject.asked, subject.machines, subject.size)
     if not subject.runs_on_ray:
         names = {str(torch_device(stage.learner.device)) for stage in subject.asked.stages}
         return ok(f"trains on {', '.join(sorted(names))}")

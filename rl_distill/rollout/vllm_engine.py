@@ -15,7 +15,7 @@ from rl_distill.models.loading import load_settings
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.attempts import check_requests, sampled_trajectory, stop_token_ids
 from rl_distill.rollout.engine import Request, Sampling, shards, torch_dtype
-from rl_distill.rollout.vllm_config import HOST_TRANSFER, VllmEngineConfig, check_vllm
+from rl_distill.rollout.vllm_config import GPU_MEMORY_FRACTION, HOST_TRANSFER, VllmEngineConfig, check_vllm
 from rl_distill.rollout.weight_loading import first_names, fitting_weights
 from rl_distill.text import end_of_turn_ids
 from rl_distill.trajectory import Trajectory
@@ -261,7 +261,7 @@ def _start(folder: str | Path, config: VllmEngineConfig, context: int) -> Any:
         # Left to itself, vLLM would hand its parts to Ray where it finds itself on a cluster: this process holds their devices.
         distributed_executor_backend="mp" if config.tensor_parallel > 1 else "uni",
         kv_cache_memory_bytes=None if cache_gib is None else int(cache_gib * 2**30),
-        gpu_memory_utilization=config.gpu_memory_fraction or 0.85,
+        gpu_memory_utilization=config.gpu_memory_fraction or GPU_MEMORY_FRACTION,
         enable_prefix_caching=config.prefix_caching,
         enforce_eager=config.enforce_eager,
         logprobs_mode="processed_logprobs",  # after temperature and top_p: of the distribution that was sampled from

@@ -84,8 +84,10 @@ METRICS: dict[str, Metric] = {
     "staleness/share/<lag>": Metric("tokens that were sampled so many updates behind", "fraction"),
     "staleness/mixed_fraction": Metric("attempts whose tokens were sampled with several versions of the weights", "fraction"),
     "rollout/queued_groups": Metric("groups that were sampled and waited for the learner when it asked", "groups"),
-    "engine/idle_fraction": Metric("of the engine workers' time between two requests of the learner", "fraction"),
-    "learner/idle_fraction": Metric("of the learner's time, spent waiting for groups", "fraction"),
+    "engine/idle_fraction": Metric(
+        "of the engine workers' time in a step; a shard counts in the step that takes it, so look at means over steps", "fraction"
+    ),
+    "learner/idle_fraction": Metric("of the learner's time in a step, spent waiting for groups", "fraction"),
     "time/step": Metric("the whole step", "seconds"),
     "evaluation/accuracy": Metric("mean accuracy over problems and samples of the held-out problems", "fraction"),
     "evaluation/response_tokens": Metric("mean length of a response to a held-out problem", "tokens"),

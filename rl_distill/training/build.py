@@ -52,7 +52,8 @@ class Workshop:
         self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
         self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
-        self._host = _host(recipe, preflight(recipe, self.tokenizer))
+        self._size = preflight(recipe, self.tokenizer)
+        self._host = _host(recipe, self._size)
         self._start: str | None = None  # of the newest stage: a folder or hub name, or None for the weights of the seed
         self._engine: Engine | None = None
         self._evaluator: Evaluator | None = None
@@ -125,7 +126,7 @@ class Workshop:
         """
         if self.recipe.reference is not None:
             check_reference(self.tokenizer, self.recipe.reference)
-        check_devices(self.recipe, self._host.machines)
+        check_devices(self.recipe, self._host.machines, self._size)
         notes = [f"note: {line}" for line in ineffective_keys(self.recipe, self._host.machines)]
         for name, training in trainings.items():
             for objective in training.objectives:
@@ -137,15 +138,20 @@ class Workshop:
                 self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
         return notes
 
-    def evaluate(self, update: WeightUpdate) -> tuple[EvaluationResult | None, Sequence[Group]]:
-        """Measure published weights on the recipe's held-out problems; (None, []) if the recipe measures nothing."""
+    def evaluate(self, update: WeightUpdate | None) -> tuple[EvaluationResult | None, Sequence[Group]]:
+        """Measure published weights on the recipe's held-out problems; (None, []) if the recipe measures nothing.
+
+        Args:
+            update: None for the weights that the engine holds.
+        """
         settings = self.recipe.evaluation
         if settings is None:
             return None, []
         engine = self._shared_engine()
         if self._evaluator is None:
             self._evaluator = Evaluator(settings, self.prompter, self.recipe.seed)
-        load_checked(engine, update)
+        if update is not None:
+            load_checked(engine, update)
         return self._evaluator.evaluate(engine)
 
     def evaluate_model(self, path: str) -> tuple[EvaluationResult | None, Sequence[Group]]:

@@ -8,7 +8,7 @@ import torch
 
 from rl_distill.cluster.installation import check_cluster_libraries
 from rl_distill.cluster.machine import Machine, this_machine
-from rl_distill.cluster.memory import ModelSize, check_memory
+from rl_distill.cluster.memory import ModelSize, check_memory, in_words, rank_memory
 from rl_distill.cluster.settings import LocalCluster, RayCluster, WorkerPlaces
 from rl_distill.errors import InputError
 from rl_distill.models.loading import load_settings, skeleton
@@ -16,7 +16,7 @@ from rl_distill.models.lora import adapter_weights
 from rl_distill.recipe import Recipe
 from rl_distill.rollout.engine import torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
-from rl_distill.rollout.vllm_config import VllmEngineConfig, check_vllm
+from rl_distill.rollout.vllm_config import GPU_MEMORY_FRACTION, VllmEngineConfig, check_vllm
 from rl_distill.training.rollout_source import RolloutSourceConfig
 from rl_distill.training.student import SeededModel, Student
 
@@ -67,16 +67,19 @@ def check_engine(recipe: Recipe, model: Any) -> None:
     elif isinstance(recipe.cluster, LocalCluster):
         remedy = "add cluster.name=ray, or use engine.name=hf"
         raise InputError("engine.name", f"{engine.name!r} needs a process of its own", remedy)
-    if isinstance(recipe.cluster, RayCluster) and recipe.cluster.transport != "object_store":
+    if isinstance(recipe.cluster, RayCluster):
+        _check_parts(recipe.cluster, engine_gpus(recipe))
         _check_transport(recipe.cluster.transport, engine)
 
 
-def check_devices(recipe: Recipe, machines: Sequence[Machine]) -> None:
+def check_devices(recipe: Recipe, machines: Sequence[Machine], size: ModelSize) -> None:
     """
     Raises:
-        InputError: a GPU is asked for by name or needed by the transport of weights, and there is none.
+        InputError: a GPU is asked for by name or needed by the transport of weights, and there is none; or a learner rank and
+            an engine worker do not fit on the GPU that they share.
     """
-    if any(machine.device_bytes for machine in machines):
+    if devices := [amount for machine in machines for amount in machine.device_bytes]:
+        _check_shared_device(recipe, max(devices), size)
         return
     if isinstance(recipe.cluster, RayCluster) and recipe.cluster.transport != "object_store" and "engine" in recipe.roles:
         problem = f"is {recipe.cluster.transport!r}, which goes from GPU to GPU, and the cluster has none"
@@ -128,14 +131,36 @@ def ineffective_keys(recipe: Recipe, machines: Sequence[Machine]) -> Iterator[st
         yield "cluster.engine: has no effect, for nothing is sampled"
 
 
+def _check_shared_device(recipe: Recipe, device: int, size: ModelSize) -> None:
+    """vLLM takes its share of a GPU when it starts, whoever is there already."""
+    settings, engine = recipe.cluster, recipe.engine
+    if not (isinstance(settings, RayCluster) and settings.colocate and isinstance(engine, VllmEngineConfig)):
+        return
+    if engine.kv_cache_gib is None and "engine" in recipe.roles:
+        rank, taken = rank_memory(size, settings.learner).device, (engine.gpu_memory_fraction or GPU_MEMORY_FRACTION) * device
+        if rank + taken > device:
+            problem = f"takes {in_words(taken)} of the GPU that a learner rank needs {in_words(rank)} of (cluster.colocate)"
+            remedy = f"set it below {1 - rank / device:.2f}" if rank < device else "set cluster.colocate to false"
+            raise InputError("engine.gpu_memory_fraction", f"{problem}, and it has {in_words(device)}", remedy)
+
+
+def _check_parts(settings: RayCluster, parts: int) -> None:
+    """An engine that is cut over several GPUs has whole ones, and enough of them."""
+    if parts == 1:
+        return
+    if settings.colocate:
+        problem = f"is true, which leaves each engine half of one GPU, and engine.tensor_parallel is {parts}"
+        raise InputError("cluster.colocate", problem, "set it to false, or set engine.tensor_parallel to 1")
+    gpus = settings.engine.gpus
+    if gpus and gpus != parts:
+        problem = f"is {gpus:g}, and engine.tensor_parallel is {parts}: each engine needs {parts}"
+        raise InputError("cluster.engine.gpus", problem, f"leave it out, or set it to {parts}")
+
+
 def _check_transport(transport: str, engine: Any) -> None:
-    field = "cluster.transport"
-    if not isinstance(engine, VllmEngineConfig):
+    if transport != "object_store" and not isinstance(engine, VllmEngineConfig):
         problem = f"is {transport!r}, which leads into vLLM, and engine.name is {engine.name!r}"
-        raise InputError(field, problem, "set it to object_store, or set engine.name to vllm")
-    if transport == "ipc" and engine.tensor_parallel > 1:
-        problem = f"is 'ipc', which reaches one GPU of each engine, and engine.tensor_parallel is {engine.tensor_parallel}"
-        raise InputError(field, problem, "set engine.tensor_parallel to 1, or use nccl with colocate false")
+        raise InputError("cluster.transport", problem, "set it to object_store, or set engine.name to vllm")
 
 
 def idle_workers(recipe: Recipe) -> Iterator[str]:

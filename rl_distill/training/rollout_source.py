@@ -76,9 +76,11 @@ class RolloutSource:
         )
         self.generated_tokens = 0
         self._metrics: dict[str, float] = {}
-        self._returned = time.perf_counter()
+        self._returned: float | None = None
+        self._learning_seconds = 0.0  # from the last groups that were handed out to the weights learnt from them
 
     def next(self, step: int) -> list[Group]:
+        asked = time.perf_counter()
         queued = float(self.rounds.ready())
         self.rounds.schedule, self.rounds.busy_seconds = [], 0.0
         seconds = {"time/generate": 0.0, "time/score": 0.0}
@@ -93,7 +95,7 @@ class RolloutSource:
         self.generated_tokens = sum(attempt.num_sampled for group in sampled for attempt in group.trajectories)
         self._metrics = {**rollout_metrics(sampled), "rollout/refills": float(refills), **seconds}
         if self.settings.max_staleness:
-            since = time.perf_counter() - self._returned
+            since = self._learning_seconds + time.perf_counter() - asked
             idle = 1.0 - self.rounds.busy_seconds / (since * self.sampler.num_workers)
             self._metrics |= {
                 **staleness_metrics(sampled, step, self.settings.max_staleness),
@@ -115,6 +117,8 @@ class RolloutSource:
     def refresh(self, version: int) -> None:
         if self.settings.max_staleness:
             self.rounds.submit_ahead(version)
+        if self._returned is not None:
+            self._learning_seconds = time.perf_counter() - self._returned
 
     def state(self) -> dict[str, Any]:
         return self.rounds.state()

@@ -96,7 +96,7 @@ class StageRun:
         self._save()
         with sealed(self.folder.stage(self.name)) as working:
             self.parts.learner.export(working / "student")
-            evaluation, graded = self.workshop.evaluate(self.parts.learner.publish(progress.step))
+            evaluation, graded = self._measured(progress)
             return write_result(working, self.name, progress, evaluation, graded, self.alarms)
 
     def _resume(self, say: Callable[[str], None]) -> Progress:
@@ -135,7 +135,7 @@ class StageRun:
         step, metrics, score = progress.step - 1, dict(done.metrics), None
         evaluation = self.workshop.recipe.evaluation
         if evaluation and evaluation.every_steps and progress.step % evaluation.every_steps == 0:
-            result, _ = self.workshop.evaluate(self.parts.learner.publish(progress.step))
+            result, _ = self._measured(progress)
             assert result is not None
             metrics |= result.metrics()
             score = result.accuracy.mean
@@ -162,6 +162,10 @@ class StageRun:
             raise Interrupted(
                 f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved"
             )
+
+    def _measured(self, progress: Progress) -> tuple[EvaluationResult | None, Sequence[Group]]:
+        """The student as it is after a step; where it samples its own attempts, the engine has these weights already."""
+        return self.workshop.evaluate(None if self.parts.sync else self.parts.learner.publish(progress.step))
 
     def _write_records(self, step: int, groups: Mapping[str, Sequence[Group]]) -> None:
         for source, members in groups.items():

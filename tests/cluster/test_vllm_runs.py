@@ -43,6 +43,23 @@ def test_a_student_learns_from_what_vllm_samples_and_every_update_is_seen_to_arr
         assert all(line["step"] - bound <= version <= line["step"] for _, version in line["swaps"])
 
 
+def test_an_engine_of_two_processes_runs_inside_one_worker_of_the_cluster(tiny_recipe, cli):
+    """Left to itself vLLM would ask Ray for places of its own, and there are none."""
+    student = tiny_student()
+    student["model"] |= {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2}
+    recipe = tiny_recipe(
+        rolled_out(steps=2),
+        student=student,
+        engine={"name": "vllm", "dtype": "float32", "tensor_parallel": 2, "enforce_eager": True, "max_sequences": 8},
+        cluster={"name": "ray", "object_store_mib": 200},
+        sync={"canary_every": 1},
+    )
+    code, _, err = cli("train", recipe.path)
+    assert (code, err) == (0, "")
+    rows = [json.loads(line) for line in (recipe.run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["sync/canary_error"] < 1e-3 for row in rows if row["stage"] == "grpo"] == [True, True]
+
+
 def test_vllm_beside_a_learner_in_one_process_is_refused(tiny_recipe, cli):
     code, _, err = cli("train", tiny_recipe(taught(), engine={"name": "vllm"}, evaluation=EVALUATION).path)
     assert code == 2 and "engine.name: 'vllm' needs a process of its own; add cluster.name=ray" in err

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from qwen_sizes import SHAPES, qwen_of_size
 from vllm_process import VERSION, EngineProcess, engine_process
 
 from rl_distill.models.digest import named_weights, weight_digests
@@ -22,11 +22,6 @@ pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.skipif(not torch.cu
 pytest.importorskip("vllm")
 
 TOKENIZER = arithmetic_tokenizer()
-SHARED = {"vocab_size": 151_936, "num_key_value_heads": 2, "max_position_embeddings": 1024, "tie_word_embeddings": True}
-SHAPES: dict[str, dict[str, Any]] = {
-    "0.5b": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14},
-    "1.5b": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12},
-}
 CONFIG = VllmEngineConfig(dtype="bfloat16", gpu_memory_fraction=0.4)  # the reference model is on the same GPU
 ASKED = [
     Request(problem_id=str(index // 4), messages=(), token_ids=tuple(range(3, 40)), sampling=Sampling(max_tokens=64), seed=index)
@@ -36,7 +31,7 @@ ASKED = [
 
 def student(size: str, seed: int) -> Any:
     torch.manual_seed(seed)
-    return Qwen2ForCausalLM(Qwen2Config(**SHARED | SHAPES[size])).to("cuda", torch.bfloat16).eval()
+    return qwen_of_size(size).to("cuda").eval()
 
 
 @pytest.fixture(scope="module", params=list(SHAPES))

