@@ -1,5 +1,8 @@
 """The two ways a command can end badly; `cli` turns each into its exit code and message."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 
 class InputError(Exception):
     """The user's input is wrong (exit code 2). One line: the field, what is wrong with its value, the remedy.
@@ -19,3 +22,15 @@ class InputError(Exception):
 
 class RunError(Exception):
     """The run failed after it had started well (exit code 1); what was saved stays, and the message says what broke."""
+
+
+class WorkerLost(RunError):
+    """A process of the run died or fell silent; what it held is lost, and a stage can go on from its last checkpoint.
+
+    workers  who is meant, as the cluster knows them
+    log      what the first of them printed
+    """
+
+    def __init__(self, message: str, workers: Sequence[object] = (), log: Path | None = None) -> None:
+        super().__init__(message)
+        self.workers, self.log = tuple(workers), log

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rl_distill.cluster.crew import Crew
 from rl_distill.cluster.learner_fleet import Ranks
 from rl_distill.cluster.placement import Place
 from rl_distill.cluster.session import Session
 from rl_distill.cluster.settings import LearnerPlaces, RayCluster, WorkerPlaces
 
 
-def anywhere(number: int) -> Place:
+def anywhere(role: str, number: int) -> Place:
     """No reservation: tests share two cores."""
     return {"num_cpus": 0}
 
@@ -25,6 +26,11 @@ def cluster(*, ranks: int = 1, zero_stage: int = 0, workers: int = 1, bucket_mib
     )
 
 
+def crew(**layout: Any) -> Crew:
+    """Of a `cluster`; it keeps no logs."""
+    return Crew(cluster(**layout), anywhere)
+
+
 @contextmanager
 def session() -> Iterator[None]:
     opened = Session(cluster())
@@ -37,7 +43,7 @@ def session() -> Iterator[None]:
 @contextmanager
 def ranks(count: int) -> Iterator[Ranks]:
     """Processes of a learner; give them a stage of ZeRO by replacing their settings."""
-    opened = Ranks(cluster(ranks=count), anywhere)
+    opened = Ranks(crew(ranks=count))
     try:
         yield opened
     finally:

@@ -9,13 +9,14 @@ from typing import Any, cast
 
 from rl_distill.cluster.direct_transfer import CallDesk
 from rl_distill.cluster.process_setup import set_threads
+from rl_distill.cluster.worker_process import WorkerProcess
 from rl_distill.models.loading import load_model
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.engine import ReceivingEngine, Request, ShardResult, StepwiseEngine
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
 
 
-class EngineWorker:
+class EngineWorker(WorkerProcess):
     """Ray calls `sample` in one thread, `receive` in another and the rest in a third: weights can come while a shard is decoded.
 
     Args:

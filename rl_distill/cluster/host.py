@@ -12,6 +12,8 @@ from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import Scorer, ScorerConfig
 from rl_distill.rollout.engine import Engine
 
+WORKERS = "workers.json"  # in the run folder: the living workers of a cluster
+LOGS = "logs"  # in the run folder: what they print
 MakeModel = Callable[[], Any]  # a causal language model in float32; called in the process that is to hold it
 
 
@@ -58,4 +60,10 @@ class Host(Protocol):
         """A frozen model that scores attempts."""
         ...
 
-    def close(self) -> None: ...
+    def close(self, *, failed: bool = False) -> None:
+        """Give back everything.
+
+        Args:
+            failed: something went wrong: processes are ended and not asked any more.
+        """
+        ...

@@ -11,6 +11,7 @@ from rl_distill.cluster.host import LearnerSpec
 from rl_distill.cluster.process_setup import free_address, set_threads, use_interface_of_cluster
 from rl_distill.cluster.settings import DirectTransport
 from rl_distill.cluster.weight_store import put
+from rl_distill.cluster.worker_process import WorkerProcess
 from rl_distill.learning.deepspeed_learner import DeepspeedRank, Sharding, join, leave
 from rl_distill.learning.learner_process import ProcessReport
 from rl_distill.learning.step_plan import TermShare
@@ -31,7 +32,7 @@ class Published:
     lora: Lora | None
 
 
-class LearnerWorker:
+class LearnerWorker(WorkerProcess):
     """One rank, in a process of its own, which serves the learners of all stages of a run, one after another."""
 
     def __init__(self, rank: int, threads: int) -> None:

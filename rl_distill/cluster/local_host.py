@@ -48,5 +48,5 @@ class LocalHost:
     def scorer(self, make_model: MakeModel, config: ScorerConfig) -> Scorer:
         return ModelScorer(make_model().to(self._device), config)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Nothing to do."""

@@ -9,6 +9,7 @@ import ray
 import torch
 
 from rl_distill.algorithms.sft import Sft
+from rl_distill.cluster.crew import Crew
 from rl_distill.cluster.host import LearnerSpec
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
 from rl_distill.cluster.placement import Placement
@@ -60,7 +61,7 @@ def zero_step() -> float:
     started = time.perf_counter()
     settings = RayCluster(learner=LearnerPlaces(zero_stage=1), patience_seconds=ANSWER_SECONDS)
     gpus = 1.0 if num_gpus_in_cluster() else 0.0
-    ranks = Ranks(settings, lambda rank: {"num_cpus": 0, "num_gpus": gpus})
+    ranks = Ranks(Crew(settings, lambda role, rank: {"num_cpus": 0, "num_gpus": gpus}))
     try:
         tokenizer = arithmetic_tokenizer()
         spec = LearnerSpec(

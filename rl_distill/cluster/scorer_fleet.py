@@ -1,22 +1,23 @@
 """A frozen reference as Ray processes, each with the whole model: micro-batches are scored wherever there is room."""
 
-from collections.abc import Callable, Sequence
-from itertools import count, cycle
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
 from typing import Any
 
 import ray
 
+from rl_distill.cluster.crew import Crew, Worker
 from rl_distill.cluster.host import MakeModel
-from rl_distill.cluster.placement import Place
-from rl_distill.cluster.process_setup import runtime_env, set_threads
-from rl_distill.cluster.session import answers
-from rl_distill.cluster.settings import RayCluster
+from rl_distill.cluster.pool import Call, Pool, Preparation
+from rl_distill.cluster.process_setup import set_threads
+from rl_distill.cluster.worker_process import WorkerProcess
 from rl_distill.learning.local_learner import torch_device
 from rl_distill.learning.scorer import ModelScorer, ScorerConfig, in_order, scoring_parts, with_reference
 from rl_distill.trajectory import Sample, Trajectory
 
 
-class ScorerWorker:
+class ScorerWorker(WorkerProcess):
     """A process that holds one copy of each reference of the stage that runs."""
 
     def __init__(self, threads: int) -> None:
@@ -30,27 +31,27 @@ class ScorerWorker:
         return self.scorers[key].score(part)
 
     def release(self, key: int) -> None:
-        del self.scorers[key]
+        self.scorers.pop(key, None)
 
 
 class ScorerProcesses:
-    """The processes that score, for all stages of a run."""
+    """The processes that score, for all stages of a run; one that takes another's place gets the references of the stage."""
 
-    def __init__(self, settings: RayCluster, place: Callable[[int], Place]) -> None:
-        self.settings = settings
-        environment = runtime_env(threads=settings.scorer.threads)
-        self.workers = [
-            ray.remote(ScorerWorker).options(runtime_env=environment, **place(number)).remote(settings.scorer.threads)
-            for number in range(settings.scorer.workers)
-        ]
+    def __init__(self, crew: Crew) -> None:
         self.keys = count()
+        self.references: dict[int, Call] = {}  # builds each of those in use
+        threads = crew.settings.scorer.threads
 
-    def ask(self, refs: Sequence[Any]) -> list[Any]:
-        return answers(refs, seconds=self.settings.patience_seconds, what="scoring with the reference")
+        def start(number: int) -> Worker:
+            return crew.start(ScorerWorker, "scorer", number, threads, threads=threads)
+
+        def prepared() -> Sequence[Preparation]:
+            return [Preparation(build) for build in self.references.values()]
+
+        self.pool = Pool(crew, "scorer", crew.settings.scorer.workers, start=start, prepare=prepared)
 
     def close(self) -> None:
-        for worker in self.workers:
-            ray.kill(worker)
+        self.pool.close()
 
 
 class ScorerFleet:
@@ -58,13 +59,25 @@ class ScorerFleet:
 
     def __init__(self, make_model: MakeModel, config: ScorerConfig, processes: ScorerProcesses) -> None:
         self.config, self.processes, self.key = config, processes, next(processes.keys)
-        shared = ray.put(make_model)
-        processes.ask([worker.build.remote(self.key, shared, config) for worker in processes.workers])
+        build = partial(_build, self.key, ray.put(make_model), config)
+        processes.pool.all("reference", build)
+        processes.references[self.key] = build
 
     def annotate(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        parts, workers = scoring_parts(trajectories, self.config.max_tokens), cycle(self.processes.workers)
-        refs = [worker.score.remote(self.key, part) for worker, part in zip(workers, parts, strict=False)]
-        return with_reference(trajectories, in_order(parts, self.processes.ask(refs)))
+        parts, pool = scoring_parts(trajectories, self.config.max_tokens), self.processes.pool
+        tickets = [pool.submit(partial(_score, self.key, part)) for part in parts]
+        columns = [pool.collect("scoring with the reference", ticket) for ticket in tickets]
+        return with_reference(trajectories, in_order(parts, columns))
 
     def close(self) -> None:
-        self.processes.ask([worker.release.remote(self.key) for worker in self.processes.workers])
+        del self.processes.references[self.key]
+        if not self.processes.pool.ended:
+            self.processes.pool.all("reference end", lambda actor: actor.release.remote(self.key))
+
+
+def _build(key: int, make_model: Any, config: ScorerConfig, actor: Any) -> Any:
+    return actor.build.remote(key, make_model, config)
+
+
+def _score(key: int, part: Sequence[Sample], actor: Any) -> Any:
+    return actor.score.remote(key, part)

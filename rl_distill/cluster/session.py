@@ -6,10 +6,11 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rl_distill.cluster.settings import RayCluster
-from rl_distill.errors import InputError, RunError
+from rl_distill.errors import InputError, RunError, WorkerLost
 
 # Unset, Ray would write a token into the home folder, and hosts would disagree about it.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -26,11 +27,14 @@ SETTINGS_FRAME = 4
 class Session:
     """A connection to a cluster; what it started, it stops.
 
+    Args:
+        log: where Ray's own news go to; none leaves them on the console.
+
     Raises:
         InputError: the address does not answer, or the cluster runs other versions.
     """
 
-    def __init__(self, settings: RayCluster) -> None:
+    def __init__(self, settings: RayCluster, log: Path | None = None) -> None:
         options: dict[str, Any] = {
             "logging_level": logging.ERROR,
             "log_to_driver": False,
@@ -62,6 +66,9 @@ class Session:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which ends the process at once
 
+        if log is not None:
+            _divert_news(log)
+
     def close(self) -> None:
         ray.shutdown()
 
@@ -73,25 +80,34 @@ def answers(refs: Sequence[Any], *, seconds: float, what: str) -> list[Any]:
         what: names the question in an error.
 
     Raises:
-        RunError: a worker died or did not answer in time; it says which, and gives the last lines of the first failure.
+        RunError: none answered for so long.
+        WorkerLost: a worker died.
         Exception: what a worker raised, as it raised it.
     """
     waiting = list(refs)
+    while waiting:  # whichever fails first is heard first: the others may wait for it for ever
+        done, waiting = ray.wait(waiting, num_returns=1, timeout=seconds)
+        if not done:
+            raise RunError(f"{what}: no answer within {seconds:g} s (cluster.patience_seconds) from {len(waiting)} workers")
+        answer(done[0], what=what)
+    return list(ray.get(list(refs)))
+
+
+def answer(ref: Any, *, what: str) -> Any:
+    """One answer that is there.
+
+    Raises:
+        WorkerLost: the worker died.
+        Exception: what it raised, as it raised it.
+    """
     try:
-        while waiting:  # whichever fails first is heard first: the others may wait for it for ever
-            done, waiting = ray.wait(waiting, num_returns=1, timeout=seconds)
-            if not done:
-                raise RunError(f"{what}: no answer within {seconds:g} s (cluster.patience_seconds) from {len(waiting)} workers")
-            ray.get(done)
-        return list(ray.get(list(refs)))
+        return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause if isinstance(error.cause, Exception) else RunError(f"{what}: {_first_line(error)}")
         cause.add_note(f"in the worker:\n{error}")
         raise cause from None
     except ray.exceptions.RayActorError as error:
-        raise RunError(f"{what}: a worker died ({_first_line(error)})") from None
-    except ray.exceptions.GetTimeoutError:
-        raise RunError(f"{what}: no answer within {seconds:g} s (cluster.patience_seconds)") from None
+        raise WorkerLost(f"{what}: a worker died ({_first_line(error)})") from None
 
 
 def num_gpus_in_cluster() -> float:
@@ -106,6 +122,17 @@ def _num_cpus(settings: RayCluster) -> int:
     asked = settings.learner.ranks * settings.learner.cpus
     asked += sum(places.workers * places.cpus for places in (settings.engine, settings.scorer))
     return max(os.cpu_count() or 1, round(asked + 0.5))
+
+
+def _divert_news(log: Path) -> None:
+    """Ray prints what its daemons say into the driver's console, whatever `log_to_driver` is, and has no key for it."""
+
+    def write(data: dict[str, Any], ignore_prefix: bool) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.writelines(f"{line}\n" for line in data["lines"])
+
+    ray._private.worker.print_to_stdstream = write
 
 
 def _check_reachable(address: str) -> None:

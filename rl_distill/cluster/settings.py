@@ -71,7 +71,13 @@ class RayCluster:
         None, about="shared memory of a cluster started for this run; none is Ray's choice", unit="MiB", ge=80
     )
     patience_seconds: float = setting(
-        1800.0, about="longest wait for one answer of a worker; then the run fails and says which", unit="s", gt=0
+        1800.0, about="longest wait for one answer of a worker; then it counts as lost", unit="s", gt=0
+    )
+    retries: int = setting(
+        3,
+        about="workers that are replaced in a row when the same work costs them their lives, and returns in a row to the last "
+        "checkpoint when a learner rank is lost; then the run fails",
+        ge=0,
     )
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from rl_distill.cluster.host import Host, LearnerSpec, MakeModel
 from rl_distill.cluster.local_host import LocalHost
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.cluster.settings import RayCluster
-from rl_distill.errors import InputError
+from rl_distill.errors import InputError, RunError
 from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
 from rl_distill.learning.learner import Learner, LearnerConfig
 from rl_distill.learning.loss_term import MAIN, LossTerm
@@ -39,21 +39,24 @@ from rl_distill.trajectory import Group, Trajectory
 
 CANARY_TOKENS = 16
 
+Say = Callable[[str], None]
+
 
 class Workshop:
     """Makes what a stage runs on. The engine and the evaluator are made once and serve all stages of a run.
 
     Args:
         scratch: folder for what lives as long as the run is open; on a cluster of several hosts all of them see it.
+        say: takes a line for the user.
     """
 
-    def __init__(self, recipe: Recipe, scratch: Path, saved_base: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, scratch: Path, saved_base: Path | None = None, say: Say = print) -> None:
         self.recipe, self.scratch = recipe, scratch
         self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
         self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
         self._size = preflight(recipe, self.tokenizer)
-        self._host = _host(recipe, self._size)
+        self._host = _host(recipe, self._size, say)
         self._start: str | None = None  # of the newest stage: a folder or hub name, or None for the weights of the seed
         self._engine: Engine | None = None
         self._evaluator: Evaluator | None = None
@@ -110,11 +113,19 @@ class Workshop:
             failed: something went wrong: workers are ended and no longer asked, or their silence would hide what failed first.
         """
         with ExitStack() as stack:  # each is done whatever the others raise; the last one first
-            stack.callback(self._host.close)
+            stack.callback(self._host.close, failed=failed)
             if self._engine is not None:
                 stack.callback(self._engine.close)
             if not failed:
                 stack.callback(self._close_stage)
+
+    def give_up_stage(self) -> None:
+        """A worker was lost that the stage cannot do without: give back what is left, so that `parts` starts it anew."""
+        while self._open:
+            with suppress(RunError):
+                self._open.pop().close()
+        if getattr(self._engine, "ended", False):
+            self._engine = None
 
     def check(self, trainings: Mapping[str, Training]) -> list[str]:
         """Read what stages learn from and what students are measured on, before hours of training.
@@ -278,11 +289,13 @@ def _anywhere(model: str) -> str:
     return str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
 
 
-def _host(recipe: Recipe, size: ModelSize) -> Host:
+def _host(recipe: Recipe, size: ModelSize, say: Say) -> Host:
     if isinstance(recipe.cluster, RayCluster):
         from rl_distill.cluster.ray_host import RayHost
 
-        return RayHost(recipe.cluster, engine_gpus=engine_gpus(recipe), roles=recipe.roles, size=size)
+        return RayHost(
+            recipe.cluster, engine_gpus=engine_gpus(recipe), roles=recipe.roles, size=size, folder=recipe.folder, say=say
+        )
     return LocalHost()
 
 

@@ -5,10 +5,13 @@ import sys
 import traceback
 from pathlib import Path
 
+from rl_distill.errors import WorkerLost
 from rl_distill.learning.checkpoint import damage, read_state
 from rl_distill.training.interruption import Interrupted
 
 MAX_CHARACTERS = 600  # of an error's own message; the whole of it is in the log
+
+LAST_LINES = 12  # of a worker's log
 
 
 def failure_report(error: BaseException, run_dir: Path, command: list[str]) -> str:
@@ -16,6 +19,8 @@ def failure_report(error: BaseException, run_dir: Path, command: list[str]) -> s
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted("at once, by a second Ctrl-C; the step in hand will be done again")
     lines = [f"{'stopped' if isinstance(error, Interrupted) else 'failed'}: {_what(error)}"]
+    if isinstance(error, WorkerLost) and error.log is not None:
+        lines += _last_words(error.log)
     if not isinstance(error, Interrupted):
         lines.append(_where(error, run_dir))
     lines.append(f"saved:   {_saved(run_dir)}")
@@ -31,6 +36,15 @@ def _what(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no message"
     text = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
     return text if type(error).__module__.startswith("rl_distill") else f"{type(error).__name__}: {text}"
+
+
+def _last_words(log: Path) -> list[str]:
+    """What a worker printed last, and where the rest of it is."""
+    try:
+        text = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
+    except OSError:
+        return []
+    return [f"its log: {log}{', which ends' if text else ', which is empty'}", *(f"  | {line[:MAX_CHARACTERS]}" for line in text)]
 
 
 def _where(error: BaseException, run_dir: Path) -> str:

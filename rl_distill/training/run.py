@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from rl_distill.cluster.settings import RayCluster
 from rl_distill.config import dump
+from rl_distill.errors import WorkerLost
 from rl_distill.learning.checkpoint import damage, sealed
 from rl_distill.models.loading import save_pretrained
 from rl_distill.models.pretrained import PretrainedModel
@@ -19,7 +21,7 @@ from rl_distill.training.build import Workshop
 from rl_distill.training.fingerprint import run_digests
 from rl_distill.training.interruption import Interrupted, StopRequest, graceful_stop
 from rl_distill.training.loop import Progress
-from rl_distill.training.run_folder import RECORDS, RunFolder
+from rl_distill.training.run_folder import RECORDS, SCRATCH, RunFolder
 from rl_distill.training.stage_run import RESULT, Records, StageRun, write_result
 from rl_distill.training.stages import Training
 from rl_distill.training.student import SeededModel, cache_folder
@@ -58,8 +60,8 @@ class _Run:
             resolved=dump(self.recipe),
         )
         with ExitStack() as stack:
-            scratch = Path(stack.enter_context(TemporaryDirectory(dir=self.folder.path, prefix=".open-")))
-            self.workshop = Workshop(self.recipe, scratch, self.folder.stage(BASE) / "student")
+            scratch = Path(stack.enter_context(TemporaryDirectory(dir=self.folder.path, prefix=SCRATCH)))
+            self.workshop = Workshop(self.recipe, scratch, self.folder.stage(BASE) / "student", self.say)
             stack.push(lambda kind, *_: self.workshop.close(failed=kind is not None))
             trackers = stack.enter_context(open_trackers(self.recipe.tracking, identity, self.say))
             logs = {name: AppendLog(self.folder.path / RECORDS[name]) for name in ("ledger", "schedule", "trajectories")}
@@ -145,10 +147,27 @@ class _Run:
             raise Interrupted(f"stopped by {self.stop.signal_name} before stage {name!r}; everything before it is saved")
         names = [BASE, *(stage.name for stage in self.recipe.stages)]
         first_step = sum(self.results[before]["step"] for before in names[: names.index(name)])
-        parts = self.workshop.parts(name, training, start)
-        run = StageRun(name, parts, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
-        self.results[name] = run.run(self.say)
+        self.results[name] = self._trained(name, training, start, first_step)
         self.say(_line(name, self.results[name]))
+
+    def _trained(self, name: str, training: Training, start: str | None, first_step: int) -> dict[str, Any]:
+        """The stage's result. Where a worker is lost that it cannot do without, it goes on from its last checkpoint."""
+        returns, reached = 0, -1
+        while True:
+            try:
+                parts = self.workshop.parts(name, training, start)
+                run = StageRun(name, parts, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
+                return run.run(self.say)
+            except WorkerLost as lost:
+                saved = self.folder.saved_step(name)
+                returns, reached = (returns + 1, saved) if saved <= reached else (1, saved)
+                if self.stop.signal_name or returns > self._retries():
+                    raise
+                self.say(f"{lost}; stage {name} goes on from its last checkpoint")
+                self.workshop.give_up_stage()
+
+    def _retries(self) -> int:
+        return self.recipe.cluster.retries if isinstance(self.recipe.cluster, RayCluster) else 0
 
     def _finished(self, name: str) -> bool:
         folder = self.folder.stage(name)

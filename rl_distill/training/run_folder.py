@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from rl_distill import __version__
+from rl_distill.cluster.host import WORKERS
 from rl_distill.config import dump
 from rl_distill.errors import InputError
 from rl_distill.learning.checkpoint import clear_leftovers
@@ -31,6 +32,7 @@ RECORDS = {
     "schedule": "schedule.jsonl",
     "trajectories": "trajectories/rollouts.jsonl",
 }
+LOCK, SCRATCH = ".lock", ".open-"
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 
 
@@ -48,6 +50,8 @@ class RunFolder:
     stages/STAGE/        a finished stage: student/ (Hugging Face format), result.json, evaluation.jsonl
     final/               the last stage's student
     summary.json         the table; it is there only if the run has come to its end
+    workers.json         the living workers of a cluster, while a run works
+    logs/                what they print, a file each; stacks.txt when one was silent for too long
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -72,6 +76,9 @@ class RunFolder:
         self._check_same(resolved)
         for folder in (self.path, self.path / "stages", *self.path.glob("checkpoints/*")):
             clear_leftovers(folder)
+        for scratch in self.path.glob(f"{SCRATCH}*"):
+            shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+        (self.path / WORKERS).unlink(missing_ok=True)
         self._drop_unsaved_steps()
         moved = self._moved(resolved)
         self.write("recipe.yaml", yaml.safe_dump(resolved, sort_keys=False))
@@ -88,6 +95,10 @@ class RunFolder:
 
     def checkpoints(self, name: str) -> Path:
         return self.path / "checkpoints" / name
+
+    def saved_step(self, name: str) -> int:
+        """Of a stage's newest checkpoint; -1 without any."""
+        return max((int(path.name.removeprefix("step-")) for path in self.checkpoints(name).glob("step-*")), default=-1)
 
     def start(self, name: str) -> Path:
         """Where the run's records stood when a stage began."""
@@ -153,17 +164,21 @@ class RunFolder:
         ]
 
     def _locked(self) -> TextIO:
-        lock = (self.path / ".lock").open("w")
+        lock = (self.path / LOCK).open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            owner = lock_owner(self.path) or "another process"
             lock.close()
-            raise self._refused("is in use by another process", "wait for it, or choose another with run_dir=PATH") from None
+            raise self._refused(f"is in use by {owner}", "wait for it, or choose another with run_dir=PATH") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on host {platform.node()}")
+        lock.flush()
         return lock
 
     def _check_ours(self) -> None:
         """A folder with anything but a run in it is somebody else's: nothing in it is touched."""
-        foreign = {path.name for path in self.path.iterdir()} - {".lock", ".recipe.yaml.tmp"}
+        foreign = {path.name for path in self.path.iterdir()} - {LOCK, ".recipe.yaml.tmp"}
         if foreign and not (self.path / "recipe.yaml").exists():
             raise self._refused(f"is not empty and holds no run ({min(foreign)!r} is there)", "choose another with run_dir=PATH")
 
@@ -210,6 +225,12 @@ class RunFolder:
 
     def _refused(self, problem: str, remedy: str) -> InputError:
         return InputError("run_dir", f"{str(self.path)!r} {problem}", remedy)
+
+
+def lock_owner(run_dir: Path) -> str:
+    """Who works in a run folder, or did so last, as the lock says; empty if nobody ever did."""
+    path = run_dir / LOCK
+    return path.read_text() if path.exists() else ""
 
 
 def environment() -> dict[str, Any]:

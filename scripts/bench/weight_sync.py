@@ -19,6 +19,7 @@ import ray
 import torch
 
 from rl_distill.algorithms import ALGORITHMS
+from rl_distill.cluster.crew import Crew
 from rl_distill.cluster.engine_fleet import EngineFleet
 from rl_distill.cluster.host import LearnerSpec
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
@@ -47,7 +48,7 @@ class Holder:
             np.copyto(mine, given)
 
 
-def anywhere(number: int) -> Place:
+def anywhere(role: str, number: int) -> Place:
     return {"num_cpus": 0}
 
 
@@ -76,8 +77,8 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             save_pretrained(shape.build(tokenizer), tokenizer, Path(folder))
-            engine = EngineFleet(folder, tokenizer, HfEngineConfig(max_concurrent=2), settings, anywhere, name="bench")
-        ranks = Ranks(settings, anywhere)
+            engine = EngineFleet(folder, tokenizer, HfEngineConfig(max_concurrent=2), Crew(settings, anywhere), name="bench")
+        ranks = Ranks(Crew(settings, anywhere))
         spec = LearnerSpec(
             make_model=partial(shape.build, tokenizer),
             tokenizer=tokenizer,

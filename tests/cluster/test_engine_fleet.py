@@ -42,10 +42,7 @@ def student(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def fleets(session, student):
     """Of one worker and of three."""
-    made = {
-        count: EngineFleet(student, TOKENIZER, CONFIG, ray_processes.cluster(workers=count), ray_processes.anywhere, name="s")
-        for count in (1, 3)
-    }
+    made = {count: EngineFleet(student, TOKENIZER, CONFIG, ray_processes.crew(workers=count), name="s") for count in (1, 3)}
     yield made
     for fleet in made.values():
         fleet.close()
@@ -129,18 +126,6 @@ def test_a_worker_that_fails_says_why_in_its_own_words(fleets):
     with pytest.raises(ValueError, match="the prompt of problem .* is empty"):
         fleets[3].generate([replace(asked, token_ids=())])
     assert len(fleets[3].generate([asked])) == 1
-
-
-def test_a_worker_that_does_not_answer_in_time_ends_the_run_and_is_named(fleets):
-    fleet = fleets[1]
-    patient, fleet.settings = fleet.settings, replace(fleet.settings, patience_seconds=0.01)
-    long = [replace(request, sampling=Sampling(max_tokens=120)) for request in requests(3)]
-    with pytest.raises(
-        RunError, match=r"no shard was finished within 0.01 s \(cluster.patience_seconds\); shard \d+ is waited for"
-    ):
-        fleet.generate(long)
-    fleet.settings = patient
-    fleet.abandon()
 
 
 def test_abandoned_shards_leave_the_workers_free(fleets):

@@ -16,12 +16,13 @@ from graded_groups import samples_of
 
 from rl_distill.algorithms.sft import Sft
 from rl_distill.cluster import engine_fleet, learner_fleet
+from rl_distill.cluster.crew import Crew
 from rl_distill.cluster.direct_transfer import Receivers, TransferClient
 from rl_distill.cluster.engine_fleet import EngineFleet
 from rl_distill.cluster.host import LearnerSpec
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
 from rl_distill.cluster.process_setup import runtime_env
-from rl_distill.errors import RunError
+from rl_distill.errors import RunError, WorkerLost
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.loss_term import LossTerm
@@ -74,7 +75,7 @@ def engines(session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("student")
     save_pretrained(SHAPE.build(TOKENIZER), TOKENIZER, folder)
     settings = ray_processes.cluster(workers=2)
-    fleet = EngineFleet(str(folder), TOKENIZER, ENGINE, settings, ray_processes.anywhere, name="s")
+    fleet = EngineFleet(str(folder), TOKENIZER, ENGINE, Crew(settings, ray_processes.anywhere), name="s")
     yield fleet
     fleet.close()
 
@@ -197,7 +198,7 @@ def test_a_transfer_that_fails_ends_the_engines_and_says_so(ranks: Ranks, engine
     engines.abandon()
     wrong.save(tmp_path)
     wrong.close()
-    with pytest.raises(RunError, match="a worker died"):
+    with pytest.raises(WorkerLost, match="sampling: the engine workers were ended after one of them had been lost"):
         engines.generate([CANARY])
 
 
@@ -207,9 +208,7 @@ def test_ranks_that_a_dead_engine_worker_leaves_stuck_are_ended(
     """Last of all, for it uses up the ranks too. It takes moments, and not as long as the patience with a worker."""
     monkeypatch.setattr(engine_fleet, "LAST_WORDS_SECONDS", 1.0)
     save_pretrained(SHAPE.build(TOKENIZER), TOKENIZER, tmp_path)
-    engines = EngineFleet(
-        str(tmp_path), TOKENIZER, HfEngineConfig(device="cpu"), ray_processes.cluster(), ray_processes.anywhere, name="s"
-    )
+    engines = EngineFleet(str(tmp_path), TOKENIZER, HfEngineConfig(device="cpu"), ray_processes.crew(), name="s")
     stuck = learner(ranks, 3)
     ranks.all("get stuck", lambda worker: worker.get_stuck.remote())
     update = stuck.publish(7)
@@ -218,5 +217,5 @@ def test_ranks_that_a_dead_engine_worker_leaves_stuck_are_ended(
         engines.load_weights(update)
     assert ranks.ended
     stuck.close()
-    with pytest.raises(RunError, match="a worker died"):
+    with pytest.raises(WorkerLost, match="saving: the learner's ranks were ended after one of them had been lost"):
         stuck.save(tmp_path)

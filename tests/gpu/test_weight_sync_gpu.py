@@ -15,6 +15,7 @@ from graded_groups import samples_of
 from qwen_sizes import SHAPES, qwen_of_size
 
 from rl_distill.algorithms.sft import Sft
+from rl_distill.cluster.crew import Crew
 from rl_distill.cluster.engine_fleet import EngineFleet
 from rl_distill.cluster.host import LearnerSpec
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
@@ -64,9 +65,9 @@ class Pair:
     def __init__(self, student: Path, settings: RayCluster) -> None:
         self.student = student
         self.placement = Placement(settings, engine_gpus=1, roles=frozenset({"learner", "engine"}))
-        self.ranks = Ranks(settings, partial(self.placement.place, "learner"))
-        place = partial(self.placement.place, "engine")
-        self.engines = EngineFleet(str(student), TOKENIZER, ENGINE, settings, place, name="s")
+        crew = Crew(settings, self.placement.place)
+        self.ranks = Ranks(crew)
+        self.engines = EngineFleet(str(student), TOKENIZER, ENGINE, crew, name="s")
 
     def learner(self, transport: str, stage: int) -> LearnerFleet:
         places = replace(self.ranks.settings.learner, zero_stage=stage)
