@@ -57,6 +57,10 @@ class EngineFleet:
     def submit(self, shard: Sequence[Request], *, ahead: bool = False) -> int:
         return self.pool.submit(lambda actor: actor.sample.remote(shard), ahead=ahead)
 
+    def submit_scripted(self, shard: Sequence[Request], swaps: Sequence[tuple[int, WeightUpdate]]) -> int:
+        """See `rollout.scripted.ScriptedSampling`."""
+        return self.pool.submit(lambda actor: actor.sample_scripted.remote(shard, swaps))
+
     def collect(self, ticket: int) -> ShardResult:
         """Wait for a shard.
 

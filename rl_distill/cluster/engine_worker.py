@@ -14,6 +14,7 @@ from rl_distill.models.loading import load_model
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.engine import ReceivingEngine, Request, ShardResult, StepwiseEngine
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
+from rl_distill.rollout.scripted import sample_as_scripted
 
 
 class EngineWorker(WorkerProcess):
@@ -53,6 +54,14 @@ class EngineWorker(WorkerProcess):
                 return None
             seconds = time.perf_counter() - started
             return ShardResult(trajectories=trajectories, worker=self.number, swaps=tuple(self._swaps), seconds=seconds)
+
+    def sample_scripted(self, requests: Sequence[Request], swaps: Sequence[tuple[int, WeightUpdate]]) -> ShardResult:
+        """One shard as a recorded run sampled it."""
+        with self._at_work:
+            started = time.perf_counter()
+            trajectories = sample_as_scripted(self.engine, requests, swaps)
+            seconds = time.perf_counter() - started
+            return ShardResult(trajectories=trajectories, worker=self.number, swaps=(), seconds=seconds)
 
     def load_weights(self, update: WeightUpdate) -> Mapping[str, str]:
         """Take new weights over, within a step of decoding's time; digests of what the engine holds then."""

@@ -25,6 +25,7 @@ from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, Sampling, StreamingEngine, load_checked, torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.inline_sampler import InlineSampler
+from rl_distill.rollout.scripted import ReplayedEngine, Script, ScriptedSampling
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
 from rl_distill.training.loop import Feed, Parts
 from rl_distill.training.preflight import check_devices, engine_gpus, ineffective_keys, preflight
@@ -48,14 +49,24 @@ class Workshop:
     Args:
         scratch: folder for what lives as long as the run is open; on a cluster of several hosts all of them see it.
         say: takes a line for the user.
+        script: which weights each shard is to meet; none lets it meet what comes.
     """
 
-    def __init__(self, recipe: Recipe, scratch: Path, saved_base: Path | None = None, say: Say = print) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        scratch: Path,
+        saved_base: Path | None = None,
+        *,
+        say: Say = print,
+        script: Script | None = None,
+    ) -> None:
         self.recipe, self.scratch = recipe, scratch
         self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
         self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
         self._size = preflight(recipe, self.tokenizer)
+        self._script = script
         self._host = _host(recipe, self._size, say)
         self._start: str | None = None  # of the newest stage: a folder or hub name, or None for the weights of the seed
         self._engine: Engine | None = None
@@ -187,8 +198,16 @@ class Workshop:
             if folder is None:
                 folder = str(self.scratch / "student")
                 save_pretrained(self._maker(None)(), self.tokenizer, Path(folder))
-            self._engine = self._host.engine(_anywhere(folder), self.tokenizer, self.recipe.engine, name=self.recipe.name)
+            engine: Any = self._host.engine(_anywhere(folder), self.tokenizer, self.recipe.engine, name=self.recipe.name)
+            if self._script is not None and isinstance(engine, ScriptedSampling):
+                engine = ReplayedEngine(engine, self._script, memory=self._max_staleness() + 1)
+            self._engine = engine
         return self._engine
+
+    def _max_staleness(self) -> int:
+        """Of all sources that sample."""
+        sources = [objective.source for stage in self.recipe.stages for objective in stage.objectives]
+        return max((source.max_staleness for source in sources if isinstance(source, RolloutSourceConfig)), default=0)
 
     def _sync(self, stage: str, training: Training, learner: Learner) -> WeightSync | None:
         """The way of weights to the engine, looked at through the first problem that the stage samples."""

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,11 +16,12 @@ from rl_distill.learning.checkpoint import damage, sealed
 from rl_distill.models.loading import save_pretrained
 from rl_distill.models.pretrained import PretrainedModel
 from rl_distill.recipe import BASE, Recipe
+from rl_distill.rollout.scripted import Script
 from rl_distill.tracking import RunIdentity, open_trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.build import Workshop
 from rl_distill.training.fingerprint import run_digests
-from rl_distill.training.interruption import Interrupted, StopRequest, graceful_stop
+from rl_distill.training.interruption import Interrupted, Reached, StopRequest, graceful_stop
 from rl_distill.training.loop import Progress
 from rl_distill.training.run_folder import RECORDS, SCRATCH, RunFolder
 from rl_distill.training.stage_run import RESULT, Records, StageRun, write_result
@@ -29,8 +31,20 @@ from rl_distill.training.student import SeededModel, cache_folder
 Say = Callable[[str], None]
 
 
-def train(recipe: Recipe, say: Say = print) -> dict[str, Any]:
-    """Run a recipe, or continue its run folder. Returns what `summary.json` holds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What makes a run the repetition of another.
+
+    script  which weights each shard met
+    until   `run/step` to stop after; none goes to the end
+    """
+
+    script: Script
+    until: int | None
+
+
+def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None) -> dict[str, Any]:
+    """Run a recipe, or continue its run folder. Returns what `summary.json` holds; {} of a replay that stopped before the end.
 
     Raises:
         InputError: the recipe or the run folder is wrong; nothing was lost.
@@ -41,14 +55,18 @@ def train(recipe: Recipe, say: Say = print) -> dict[str, Any]:
         for change in folder.changed:
             say(f"note: {change}: what follows need not be bit for bit what it would have been")
         with graceful_stop() as stop:
-            return _Run(recipe, folder, stop, say).run()
+            return _Run(recipe, folder, stop, say, replay).run()
+    except Reached:
+        return {}
     finally:
         folder.close()
 
 
 class _Run:
-    def __init__(self, recipe: Recipe, folder: RunFolder, stop: StopRequest, say: Say) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder, stop: StopRequest, say: Say, replay: Replay | None) -> None:
         self.recipe, self.folder, self.stop, self.say = recipe, folder, stop, say
+        self.script = replay.script if replay else None
+        self.until = replay.until if replay else None
         self.results: dict[str, dict[str, Any]] = {}
 
     def run(self) -> dict[str, Any]:
@@ -61,7 +79,8 @@ class _Run:
         )
         with ExitStack() as stack:
             scratch = Path(stack.enter_context(TemporaryDirectory(dir=self.folder.path, prefix=SCRATCH)))
-            self.workshop = Workshop(self.recipe, scratch, self.folder.stage(BASE) / "student", self.say)
+            saved_base = self.folder.stage(BASE) / "student"
+            self.workshop = Workshop(self.recipe, scratch, saved_base, say=self.say, script=self.script)
             stack.push(lambda kind, *_: self.workshop.close(failed=kind is not None))
             trackers = stack.enter_context(open_trackers(self.recipe.tracking, identity, self.say))
             logs = {name: AppendLog(self.folder.path / RECORDS[name]) for name in ("ledger", "schedule", "trajectories")}
@@ -156,8 +175,8 @@ class _Run:
         while True:
             try:
                 parts = self.workshop.parts(name, training, start)
-                run = StageRun(name, parts, self.folder, self.workshop, self.records, self.stop, first_step=first_step)
-                return run.run(self.say)
+                drives = (self.folder, self.workshop, self.records, self.stop)
+                return StageRun(name, parts, *drives, first_step=first_step, until=self.until).run(self.say)
             except WorkerLost as lost:
                 saved = self.folder.saved_step(name)
                 returns, reached = (returns + 1, saved) if saved <= reached else (1, saved)

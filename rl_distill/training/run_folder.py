@@ -32,7 +32,7 @@ RECORDS = {
     "schedule": "schedule.jsonl",
     "trajectories": "trajectories/rollouts.jsonl",
 }
-LOCK, SCRATCH = ".lock", ".open-"
+LOCK, SCRATCH, STOPPED = ".lock", ".open-", "stopped"
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 
 
@@ -49,6 +49,8 @@ class RunFolder:
     checkpoints/STAGE/   what a stage needs to go on
     stages/STAGE/        a finished stage: student/ (Hugging Face format), result.json, evaluation.jsonl
     final/               the last stage's student
+    stopped/             of a replay that was told to stop: student/ as it was after that step
+    replay/              the newest replay of this run, unless it was put elsewhere
     summary.json         the table; it is there only if the run has come to its end
     workers.json         the living workers of a cluster, while a run works
     logs/                what they print, a file each; stacks.txt when one was silent for too long

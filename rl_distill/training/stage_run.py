@@ -17,9 +17,9 @@ from rl_distill.tracking import Trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.alarms import AlarmBoard
 from rl_distill.training.build import Workshop
-from rl_distill.training.interruption import Interrupted, StopRequest
+from rl_distill.training.interruption import Interrupted, Reached, StopRequest
 from rl_distill.training.loop import Parts, Progress, Step, train
-from rl_distill.training.run_folder import RunFolder
+from rl_distill.training.run_folder import STOPPED, RunFolder
 from rl_distill.trajectory import Group
 
 RESULT = "result.json"
@@ -57,6 +57,7 @@ class StageRun:
     Args:
         parts: what the stage runs on, fresh.
         first_step: steps of the stages before, so that `run/step` counts over the run.
+        until: `run/step` to stop after; none goes to the end.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class StageRun:
         stop: StopRequest,
         *,
         first_step: int,
+        until: int | None = None,
     ) -> None:
         self.name, self.parts, self.folder, self.workshop = name, parts, folder, workshop
-        self.records, self.stop, self.first_step = records, stop, first_step
+        self.records, self.stop, self.first_step, self.until = records, stop, first_step, until
         settings = workshop.recipe.checkpoints
         self.every_steps = settings.every_steps
         self.checkpoints = Checkpoints(folder.checkpoints(name), keep_last=settings.keep_last, keep_best=settings.keep_best)
@@ -152,6 +154,8 @@ class StageRun:
             self.records.trackers.alert(self.name, step, alert.alarm, alert.text)
         self._boundary = self._state(progress)
         stopping = next((alert for alert in alerts if alert.action == "stop"), None)
+        if self.first_step + step == self.until:
+            self._stop_for_a_look()
         due = progress.step % self.every_steps == 0 or score is not None
         if due or stopping or self.stop.signal_name:
             self._save(score)
@@ -162,6 +166,12 @@ class StageRun:
             raise Interrupted(
                 f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved"
             )
+
+    def _stop_for_a_look(self) -> None:
+        self._save()
+        with sealed(self.folder.path / STOPPED) as working:
+            self.parts.learner.export(working / "student")
+        raise Reached
 
     def _measured(self, progress: Progress) -> tuple[EvaluationResult | None, Sequence[Group]]:
         """The student as it is after a step; where it samples its own attempts, the engine has these weights already."""
