@@ -35,33 +35,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (about, arguments, run) in _commands().items():
+        command = commands.add_parser(name, help=about)
+        arguments(command)
+        command.set_defaults(command=run)
+    return parser
 
-    train = commands.add_parser("train", help="run the stages of a recipe, or continue its run folder")
-    train.add_argument("recipe", type=Path, help="YAML file")
-    train.add_argument(
+
+def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]]:
+    """By name: what the list of commands says, what adds the arguments, what runs it."""
+    return {
+        "train": ("run the stages of a recipe, or continue its run folder", _train_arguments, _train),
+        "replay": ("repeat a run from its records, and see that every number is the same to the bit", _replay_arguments, _replay),
+        "status": ("what a run is doing: its workers, their weights, queues and rates", _status_arguments, _status),
+        "recipes": ("list the recipes, or every key with its default, unit and source", _recipes_arguments, _recipes),
+        "doctor": ("check this machine, and what a recipe needs, and say what will not work and why", _doctor_arguments, _doctor),
+        "plan": ("what a recipe will take: seconds, memory, traffic, the best layout, before renting", _plan_arguments, _plan),
+        "verify": ("grade rows of {answer, response}", _verify_arguments, _verify),
+    }
+
+
+def _train_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, help="YAML file")
+    command.add_argument(
         "overrides", nargs="*", metavar="key=value", help="for example stages.redi.algorithm.negative_coef=0 run_dir=runs/control"
     )
-    train.set_defaults(command=_train)
-
-    recipes = commands.add_parser("recipes", help="list the recipes, or every key with its default, unit and source")
-    recipes.add_argument("name", nargs="?", help="a recipe, to see its values beside the keys")
-    recipes.add_argument("--schema", action="store_true", help="print the JSON schema of recipes, for editors")
-    recipes.set_defaults(command=_recipes)
-
-    doctor = commands.add_parser("doctor", help="check this machine, and what a recipe needs, and say what will not work and why")
-    doctor.add_argument("recipe", type=Path, nargs="?", help="YAML file")
-    doctor.add_argument("overrides", nargs="*", metavar="key=value", help="as for train")
-    doctor.add_argument("--quick", action="store_true", help="start nothing: no Ray, no DeepSpeed")
-    doctor.set_defaults(command=_doctor)
-
-    verify = commands.add_parser("verify", help="grade rows of {answer, response}")
-    verify.add_argument("file", type=Path, help="JSON lines")
-    verify.add_argument(
-        "-o", "--output", type=Path, help="where the graded rows go; none is FILE with .verified before its ending"
-    )
-    verify.add_argument("--deadline", type=float, default=None, help="seconds for each answer")
-    verify.set_defaults(command=_verify)
-    return parser
 
 
 def _train(parsed: argparse.Namespace) -> int:
@@ -91,6 +89,52 @@ def _train(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _replay_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="its folder")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="where it runs: cluster.address, tracking")
+    command.add_argument("--until", type=int, metavar="STEP", help="stop after that run/step, with the student as it was then")
+    command.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="relative difference that counts as none: on another machine 1e-5",
+    )
+    command.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="of the replay; none is RUN/replay")
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from rl_distill.errors import RunError
+    from rl_distill.training.replay import replay
+
+    try:
+        found = replay(parsed.run, parsed.output, until=parsed.until, tolerance=parsed.tolerance, overrides=parsed.overrides)
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    if found.student is not None:
+        print(f"student after the last step: {found.student}")
+    same = f"within {parsed.tolerance:g}" if parsed.tolerance else "to the bit"
+    print(f"{found.steps} steps: {found.difference or f'every number is the same, {same}'}")
+    return 1 if found.difference else 0
+
+
+def _status_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="its folder")
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from rl_distill.training.status import status_lines
+
+    print("\n".join(status_lines(parsed.run)))
+    return 0
+
+
+def _recipes_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", help="a recipe, to see its values beside the keys")
+    command.add_argument("--schema", action="store_true", help="print the JSON schema of recipes, for editors")
+
+
 def _recipes(parsed: argparse.Namespace) -> int:
     from rl_distill.config import json_schema
     from rl_distill.recipe import Recipe
@@ -105,6 +149,12 @@ def _recipes(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, nargs="?", help="YAML file")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="as for train")
+    command.add_argument("--quick", action="store_true", help="start nothing: no Ray, no DeepSpeed")
+
+
 def _doctor(parsed: argparse.Namespace) -> int:
     from rl_distill.doctor.visit import visit
     from rl_distill.recipe import load_recipe
@@ -113,6 +163,52 @@ def _doctor(parsed: argparse.Namespace) -> int:
     tally = visit(recipe, say=lambda line: print(line, flush=True), quick=parsed.quick)
     print(tally)
     return 1 if tally.fail else 0
+
+
+def _plan_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, help="YAML file")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="as for train")
+    command.add_argument(
+        "--gpus", type=int, metavar="N", help="GPUs to divide between engines and learner; none is what the recipe asks"
+    )
+    command.add_argument("--gpu", metavar="NAME", help="for example H100; none, or this, measures this machine (some seconds)")
+    command.add_argument("--hosts", type=int, metavar="N", help="that they are spread over")
+    command.add_argument(
+        "--machine", type=Path, metavar="FILE", help="numbers of another GPU, or `hardware` of an earlier --json"
+    )
+    command.add_argument(
+        "--lengths-from", type=Path, metavar="RUN", help="folder of a past run, for the lengths of prompts and responses"
+    )
+    command.add_argument(
+        "--mean-tokens", type=float, metavar="N", help="mean length of a response; none is a third of the longest"
+    )
+    command.add_argument("--max-tokens", type=int, metavar="N", help="longest response; none is the recipe's limit")
+    command.add_argument("--prompt-tokens", type=int, metavar="N", help="mean length of a prompt")
+    command.add_argument("--steps", type=int, metavar="N", help="steps of each stage; none is the recipe's")
+    command.add_argument("--price", type=float, metavar="X", help="of a GPU for an hour")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the plan there too")
+
+
+def _plan(parsed: argparse.Namespace) -> int:
+    from rl_distill.planning.plan import Question, plan
+    from rl_distill.planning.report import as_tree, lines
+    from rl_distill.recipe import load_recipe
+
+    names = ("gpus", "gpu", "hosts", "machine", "lengths_from", "mean_tokens", "max_tokens", "prompt_tokens", "steps", "price")
+    question = Question(**{name: getattr(parsed, name) for name in names})
+    found = plan(load_recipe(parsed.recipe, parsed.overrides), question)
+    print("\n".join(lines(found)))
+    if parsed.json is not None:
+        parsed.json.write_text(json.dumps(as_tree(found), indent=2) + "\n")
+    return 0
+
+
+def _verify_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, help="JSON lines")
+    command.add_argument(
+        "-o", "--output", type=Path, help="where the graded rows go; none is FILE with .verified before its ending"
+    )
+    command.add_argument("--deadline", type=float, default=None, help="seconds for each answer")
 
 
 def _verify(parsed: argparse.Namespace) -> int:

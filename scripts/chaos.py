@@ -31,7 +31,6 @@ import yaml
 STAGE = "grpo"
 SETTLED_SECONDS = 15.0  # for the workers of a killed driver to be gone
 RUN_SECONDS = 600.0  # for a run to get from one step to the next
-DELAY_SECONDS = 2.5  # from a step to the strike, at most
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
@@ -233,7 +232,7 @@ def campaign(
         run = Run(file, folder / f"run-{number}", folder / "cache")
         hit: list[Outcome] = []
         while strikes and len(hit) < given.per_run:
-            outcome = strike(run, number, strikes[-1], draw.uniform(0, DELAY_SECONDS))
+            outcome = strike(run, number, strikes[-1], draw.uniform(0, given.delay))
             if outcome is None:
                 break
             strikes.pop()
@@ -266,6 +265,7 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{how}", nargs="*", default=[], type=counted, metavar="ROLE=TIMES")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--per-run", type=int, default=3, help="strikes in one run")
+    parser.add_argument("--delay", type=float, default=2.5, help="seconds from a step to the strike, at most")
     parser.add_argument("--ahead", type=int, default=0, help="source.max_staleness")
     parser.add_argument("--engines", type=int, default=2)
     parser.add_argument("--ranks", type=int, default=1)

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
-from tiny_runs import RecipeFile, taught, tiny_student
+from tiny_runs import RecipeFile, write_recipe
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: a continued run needs the threads of the first one
@@ -29,20 +28,7 @@ def student_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tiny_recipe(tmp_path: Path) -> Callable[..., RecipeFile]:
     """Writes a recipe: `tiny_recipe(taught("sft"), rolled_out(), seed=1)`."""
 
-    def write(*stages: dict[str, Any], **changes: Any) -> RecipeFile:
-        recipe = {
-            "name": "tiny",
-            "run_dir": str(tmp_path / "run"),
-            "student": tiny_student(),
-            "stages": list(stages or [taught()]),
-            "checkpoints": {"every_steps": 1},
-            "tracking": {"console": "quiet", "trajectories_every": 1},
-        }
-        path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump(recipe | changes))
-        return RecipeFile(path, tmp_path / "run")
-
-    return write
+    return partial(write_recipe, tmp_path)
 
 
 @pytest.fixture

@@ -65,6 +65,21 @@ class RecipeFile(NamedTuple):
         return self
 
 
+def write_recipe(folder: Path, *stages: dict[str, Any], **changes: Any) -> RecipeFile:
+    """A recipe of a tiny student, whose run goes to a folder beside it."""
+    recipe = {
+        "name": "tiny",
+        "run_dir": str(folder / "run"),
+        "student": tiny_student(),
+        "stages": list(stages or [taught()]),
+        "checkpoints": {"every_steps": 1},
+        "tracking": {"console": "quiet", "trajectories_every": 1},
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(recipe | changes))
+    return RecipeFile(path, folder / "run")
+
+
 def start_cli(*arguments: object, **environment: str) -> subprocess.Popen[str]:
     """The command line in a process of its own, which is the leader of its own process group, as under a shell."""
     command = [sys.executable, "-m", "rl_distill", *map(str, arguments)]

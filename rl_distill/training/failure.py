@@ -31,8 +31,8 @@ def failure_report(error: BaseException, run_dir: Path, command: list[str]) -> s
 def _what(error: BaseException) -> str:
     """The message of an error of ours; of others that of the one which set them off."""
     if not type(error).__module__.startswith("rl_distill"):
-        while error.__cause__ or error.__context__:
-            error = error.__cause__ or error.__context__ or error
+        while (before := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+            error = before
     text = " ".join(str(error).split()) or "no message"
     text = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
     return text if type(error).__module__.startswith("rl_distill") else f"{type(error).__name__}: {text}"

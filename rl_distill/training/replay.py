@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from rl_distill.analysis.differences import first_difference
+from rl_distill.training.differences import first_difference
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.errors import InputError
 from rl_distill.learning.checkpoint import damage
@@ -42,6 +42,7 @@ def replay(
     folder: Path | None = None,
     *,
     until: int | None = None,
+    tolerance: float = 0.0,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> ReplayResult:
@@ -50,6 +51,7 @@ def replay(
     Args:
         folder: of the replay; none is `replay` in the recorded one. What an earlier replay left there is done again.
         until: the step to stop after, as `run/step` counts them over all stages; none is the last that was recorded.
+        tolerance: relative difference of numbers that counts as none: 0 on the machine that made the run, more on others.
         overrides: `key=value` for where it runs: cluster.address, tracking.
 
     Raises:
@@ -77,7 +79,7 @@ def replay(
     return ReplayResult(
         folder=folder,
         steps=(last if stop is None else stop) - first + 1,
-        difference=first_difference(recorded, folder, names, until=stop),
+        difference=first_difference(recorded, folder, names, until=stop, tolerance=tolerance),
         student=None if stop is None else folder / STOPPED / "student",
     )
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import uuid
@@ -33,6 +34,7 @@ RECORDS = {
     "trajectories": "trajectories/rollouts.jsonl",
 }
 LOCK, SCRATCH, STOPPED = ".lock", ".open-", "stopped"
+NUMERIC_PLACES = re.compile(r"cluster\.(learner\.|\w+\.(gpus|threads)$)")  # keys on which rounding depends
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 
 
@@ -153,7 +155,7 @@ class RunFolder:
         if then.get("name") != now.get("name"):
             return [f"cluster.name was {then.get('name')!r} and is {now.get('name')!r}"]
         places = _differences({"cluster": then}, {"cluster": now})
-        return [f"{key} was {_short(old)} and is {_short(new)}" for key, old, new in places]
+        return [f"{key} was {_short(old)} and is {_short(new)}" for key, old, new in places if NUMERIC_PLACES.match(key)]
 
     def _changed_environment(self, now: Mapping[str, Any]) -> list[str]:
         """What the last process that worked here had otherwise and numbers may depend on."""

@@ -242,6 +242,19 @@ def test_a_damaged_record_of_the_recipe_is_refused(tiny_recipe, cli):
         assert "holds a damaged recipe.yaml" in refused(cli("train", recipe.path))
 
 
+def test_a_second_driver_is_told_who_is_the_first(tiny_recipe, cli):
+    recipe = tiny_recipe(taught(steps=100_000))
+    first = start_cli("train", recipe.path)
+    try:
+        while not (recipe.run_dir / "metrics.jsonl").exists():
+            assert first.poll() is None
+        message = refused(cli("train", recipe.path))
+        assert f"is in use by process {first.pid} on host {os.uname().nodename}; wait for it" in message
+    finally:
+        first.kill()
+        first.communicate()
+
+
 def test_a_folder_in_use_by_another_process_is_refused(tiny_recipe, cli):
     recipe = tiny_recipe()
     recipe.run_dir.mkdir()
