@@ -13,7 +13,7 @@ import ray
 from rl_distill.cluster.host import LOGS, WORKERS
 from rl_distill.cluster.placement import Place
 from rl_distill.cluster.process_setup import runtime_env
-from rl_distill.cluster.session import answer
+from rl_distill.cluster.session import ObjectsLost, answer
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.cluster.stacks import Suspect, stacks_of
 from rl_distill.cluster.worker_process import Introduction, WorkerProcess
@@ -109,6 +109,8 @@ class Crew:
         """
         try:
             return answer(ref, what=what)
+        except ObjectsLost:
+            raise
         except WorkerLost:
             raise WorkerLost(f"{what}: {worker} died", [worker], worker.log) from None
 

@@ -79,6 +79,7 @@ class EngineFleet:
             answered = self._taken_over(update)
             self._held = [(update, None)]
         else:
+            self.pool.restore([_READY] if update.lora is None else self._prepared())
             travelling = ray.put(stored(update))
             answered = self.pool.all(f"loading version {update.version}", partial(_load, travelling))
             self._held = [*(self._held[:1] if update.lora else []), (update, travelling)]
@@ -111,8 +112,7 @@ class EngineFleet:
         """
         if any(travelling is None for _, travelling in self._held):
             raise WorkerLost(f"weights that were sent by {self.crew.settings.transport} cannot be given to a new engine worker")
-        ready = Preparation(lambda actor: actor.ready.remote())
-        return [ready, *(Preparation(partial(_load, travelling), partial(_check, update)) for update, travelling in self._held)]
+        return [_READY, *(Preparation(partial(_load, travelling), partial(_check, update)) for update, travelling in self._held)]
 
     def _taken_over(self, update: DirectUpdate) -> list[Mapping[str, str]]:
         """Have the learner's ranks send and all workers take; whoever fails first is heard, for the others may wait for ever.
@@ -138,6 +138,9 @@ class EngineFleet:
             ) from error
         update.digests.update(sent)
         return held
+
+
+_READY = Preparation(lambda actor: actor.ready.remote())
 
 
 def _load(travelling: Any, actor: Any) -> Any:

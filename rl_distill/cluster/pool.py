@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from rl_distill.cluster.crew import Crew, Worker
+from rl_distill.cluster.session import ObjectsLost
 from rl_distill.errors import RunError, WorkerLost
 
 MAX_OUTSTANDING = 2  # pieces of a worker, one in work and one waiting: it need not wait for the driver
@@ -62,6 +63,7 @@ class Pool:
         self._finished: dict[int, Any] = {}
         self._next_ticket = 0
         self._members = [_Member(start(number)) for number in range(count)]
+        self._missing: dict[int, Worker] = {}  # those that found no place, and wait for one
         self.ended = False
         try:
             crew.meet(self.workers)
@@ -95,6 +97,22 @@ class Pool:
                 if self._replaced(member, outcome):
                     asked[call(member.worker.actor)] = member
         return [found[member] for member in self._members]
+
+    def restore(self, prepare: Sequence[Preparation]) -> None:
+        """Take in again the workers that were given up and have found a place since; none is waited for."""
+        for number, worker in list(self._missing.items()):
+            if not ray.wait([worker.hello], timeout=0)[0]:
+                continue
+            del self._missing[number]
+            try:
+                self._made_ready(worker, prepare)
+            except WorkerLost:
+                self.crew.end(worker)
+                self._missing[number] = self._start(number)
+                continue
+            self._members.append(_Member(worker))
+            self._members.sort(key=lambda member: member.worker.number)
+            self.crew.say(f"{worker} has found a place again")
 
     def submit(self, call: Call, *, ahead: bool = False) -> int:
         """Have some worker do a piece of work; returns the ticket to `collect` its answer with.
@@ -148,7 +166,7 @@ class Pool:
     def close(self) -> None:
         """End the processes as they are."""
         self.ended = True
-        for worker in self.workers:
+        for worker in [*self.workers, *self._missing.values()]:
             self.crew.end(worker)
 
     def _check_open(self, what: str) -> None:
@@ -180,6 +198,8 @@ class Pool:
     def _outcome(self, what: str, ref: Any, member: _Member) -> Any:
         try:
             return self.crew.answer(what, ref, member.worker)
+        except ObjectsLost as error:
+            return _Raised(error)
         except WorkerLost as lost:
             return lost
         except Exception as error:
@@ -216,10 +236,11 @@ class Pool:
         for _ in range(self.crew.settings.retries):
             member.worker = self._start(member.worker.number)
             try:
-                self.crew.meet([member.worker])
-                for part in self._prepare():
-                    (found,) = self.crew.answers(f"{self.role} start", {part.call(member.worker.actor): member.worker})
-                    part.check(member.worker, found)
+                self._made_ready(member.worker, self._prepare())
+            except ObjectsLost as unready:  # it will be what the others are with the next update
+                self.crew.end(member.worker)
+                lost = unready
+                break
             except WorkerLost as again:
                 self.crew.end(member.worker)
                 lost = again
@@ -227,11 +248,18 @@ class Pool:
             self.crew.say(f"{lost}; {member.worker} takes its place")
             return True
         self._members.remove(member)
+        self._missing[member.worker.number] = self._start(member.worker.number)
         if not self._members:
             self.close()
             raise _ended(f"{lost}; no {self.role} worker is left", lost)
         self.crew.say(f"{lost}; the {len(self._members)} other {self.role} workers go on without it")
         return False
+
+    def _made_ready(self, worker: Worker, prepare: Sequence[Preparation]) -> None:
+        self.crew.meet([worker])
+        for part in prepare:
+            (found,) = self.crew.answers(f"{self.role} start", {part.call(worker.actor): worker})
+            part.check(worker, found)
 
 
 def _ended(message: str, lost: WorkerLost) -> WorkerLost:

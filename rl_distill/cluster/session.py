@@ -16,12 +16,17 @@ from rl_distill.errors import InputError, RunError, WorkerLost
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker that was given no GPU sees none
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # an answer that nobody waits for any more is no news
 import ray
 
 CONNECT_SECONDS = 15.0  # for an address to answer; Ray itself would try for minutes
 # How any speaker of HTTP/2, a Ray head node among them, is greeted, and how its answer begins: length, type 4, flags, stream.
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 SETTINGS_FRAME = 4
+
+
+class ObjectsLost(WorkerLost):
+    """What a worker was to read is gone with another process; the worker itself is well."""
 
 
 class Session:
@@ -98,11 +103,14 @@ def answer(ref: Any, *, what: str) -> Any:
 
     Raises:
         WorkerLost: the worker died.
+        ObjectsLost: it could not read what it was given.
         Exception: what it raised, as it raised it.
     """
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ray.exceptions.ObjectLostError):
+            raise ObjectsLost(f"{what}: what was to be read is lost with the process that had put it into the store") from None
         cause = error.cause if isinstance(error.cause, Exception) else RunError(f"{what}: {_first_line(error)}")
         cause.add_note(f"in the worker:\n{error}")
         raise cause from None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 import ray_processes
 import torch
 from deadly_worker import DEADLY
@@ -22,6 +23,7 @@ from rl_distill.cluster.engine_fleet import EngineFleet
 from rl_distill.cluster.host import LearnerSpec
 from rl_distill.cluster.learner_fleet import LearnerFleet, Ranks
 from rl_distill.cluster.scorer_fleet import ScorerFleet, ScorerProcesses
+from rl_distill.cluster.weight_store import StoredTensors, put
 from rl_distill.errors import WorkerLost
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.loss_term import LossTerm
@@ -209,3 +211,24 @@ def test_a_rank_that_is_lost_is_named_and_all_start_anew(how, said):
     assert again.step(samples).metrics == first
     again.close()
     ranks.close()
+
+
+def test_a_worker_for_which_the_weights_are_lost_waits_for_the_next_ones(fleet, update, expected, said):
+    """They belong to the process that has put them into the store: a learner rank that is gone too."""
+    engines = fleet()
+
+    class Source:
+        def tensors(self, tensors: dict[str, torch.Tensor]) -> StoredTensors:
+            return StoredTensors([put(dict(tensors))], dict.fromkeys(tensors, 0))
+
+    source = ray.remote(num_cpus=0)(Source).remote()
+    load_checked(engines, replace(update, tensors=ray.get(source.tensors.remote(update.tensors))))
+    ray.kill(source)
+    strike(engines.pool.workers[0])
+    assert engines.generate(REQUESTS) == expected["short"]
+    assert engines.num_workers == 1 and "the 1 other engine workers go on without it" in said[0]
+    deadline = time.monotonic() + 60
+    while engines.num_workers == 1 and time.monotonic() < deadline:
+        load_checked(engines, update)
+    assert engines.num_workers == 2 and "has found a place again" in said[-1]
+    assert engines.generate(REQUESTS) == expected["short"]

@@ -32,7 +32,7 @@ ALERT = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
-HANGS_SECONDS = 240.0  # whatever takes so long waits for ever
+HANGS_SECONDS = 400.0  # whatever takes so long waits for ever
 
 
 @pytest.fixture(scope="module")
@@ -115,23 +115,18 @@ def test_a_run_over_two_hosts_has_the_numbers_of_one_process(undisturbed, local)
     assert learnt(local) == learnt(undisturbed.folder)
 
 
-def test_when_a_host_is_cut_off_nothing_hangs_or_stays_and_the_other_finishes_with_the_same_bits(hosts, undisturbed, tmp_path):
+def test_when_a_host_is_cut_off_the_run_finishes_on_the_other_with_the_same_bits(hosts, undisturbed, tmp_path):
     one, other, head = hosts
     recipe = write(tmp_path)
     driver = start(one, head, recipe)
     train_until_a_step_is_done(driver, recipe)
     other.cut_off()
-    _, err = driver.communicate(timeout=HANGS_SECONDS)
-    assert driver.returncode in (0, 1)
-    if driver.returncode == 1:
-        assert "failed: " in err and "continue with: rl-distill train" in err and "Traceback" not in err
+    out, err = driver.communicate(timeout=HANGS_SECONDS)
+    assert "stage grpo goes on from its last checkpoint" in out, err
+    assert (driver.returncode, err) == (0, ""), "the host that is left has room for all of it"
     wait_for(lambda: not [pid for title in WORKERS for pid in one.processes(title)], "the workers beside the driver to end")
-    other.rejoin()
-    wait_for(lambda: not other.pids(), "the lost host to end what it still runs, now that it hears that it was given up")
-
-    driver = start(one, head, recipe)  # two ranks and two engines, on the host that is left
-    _, err = driver.communicate(timeout=HANGS_SECONDS)
-    assert driver.returncode == 0, err
     assert learnt(recipe.run_dir) == learnt(undisturbed.folder)
     for name in ("final/model.safetensors", "trajectories/rollouts.jsonl"):
         assert (recipe.run_dir / name).read_bytes() == (undisturbed.folder / name).read_bytes(), name
+    other.rejoin()
+    wait_for(lambda: not other.pids(), "the lost host to end what it still runs, now that it hears that it was given up")
