@@ -42,7 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipe": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "training"},
     "training": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe"},
     "doctor": SAMPLING | {"batch", "learning", "cluster", "tracking", "recipe", "training"},
-    "cli": RECORDS | {"training", "doctor", "curation", "evaluation", "analysis", "tracking", "recipe"},
+    "planning": SAMPLING | {"batch", "algorithms", "learning", "cluster", "tracking", "recipe", "training"},
+    "cli": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},
     "__main__": {"cli"},
 }
 DOORS = {

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 import yaml
 
-from rl_distill.training.differences import first_difference
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.errors import InputError
 from rl_distill.learning.checkpoint import damage
 from rl_distill.recipe import BASE, Recipe, load_recipe
 from rl_distill.rollout.scripted import script_of
+from rl_distill.training.differences import first_difference
 from rl_distill.training.fingerprint import changed, run_digests
 from rl_distill.training.run import Replay, train
 from rl_distill.training.run_folder import STOPPED, RunFolder

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from rl_distill.training.differences import CLOCKED
 from rl_distill.recipe import load_recipe
+from rl_distill.training.differences import CLOCKED
 from rl_distill.training.run import train
 
 HERE = Path(__file__).parent

@@ -1,0 +1,215 @@
+"""A stage of a recipe as numbers: what a step samples, scores and trains on."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from rl_distill.algorithms.base import Algorithm, Need
+from rl_distill.cluster.memory import ModelSize
+from rl_distill.learning.learner import LearnerConfig
+from rl_distill.models.lora import adapter_weights
+from rl_distill.planning.decoding import Batching
+from rl_distill.planning.lengths import Lengths
+from rl_distill.planning.shape import ModelShape, shape_of
+from rl_distill.recipe import REFERENCE_NEEDS, Recipe
+from rl_distill.rollout.engine import torch_dtype
+from rl_distill.rollout.hf_engine import HfEngineConfig
+from rl_distill.rollout.vllm_config import VllmEngineConfig
+from rl_distill.training.dataset_source import DatasetSourceConfig
+from rl_distill.training.preflight import model_size, student_skeleton
+from rl_distill.training.rollout_source import RolloutSourceConfig
+from rl_distill.training.stages import Stage
+from rl_distill.trajectory import Group, Problem, Score, Trajectory, Verdict
+
+PROMPT_TOKENS = 256  # where nothing is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One step of a stage.
+
+    group_size    attempts at one problem
+    responses     sampled tokens of each attempt, in the order in which they are asked for; () where nothing is sampled
+    prompt        tokens before a response
+    units         what is trained on: (tokens, tokens with loss) of each row, by unit
+    scored        passes over all rows by a reference (frozen model)
+    rescored      passes over all rows by the learner itself before it updates
+    steps         of the stage; None where the recipe does not tell
+    lengths       where the lengths come from, in words
+    """
+
+    stage: str
+    shape: ModelShape
+    batching: Batching
+    shard_size: int
+    group_size: int
+    responses: tuple[int, ...]
+    prompt: int
+    longest: int
+    units: tuple[tuple[tuple[int, int], ...], ...]
+    scored: int
+    rescored: int
+    learner: LearnerConfig
+    mini_batches: int
+    max_staleness: int
+    steps: int | None
+    lengths: str
+
+    @property
+    def online(self) -> bool:
+        return bool(self.responses)
+
+    @property
+    def sampled_tokens(self) -> int:
+        return sum(self.responses)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens with loss."""
+        return sum(wanted for unit in self.units for _, wanted in unit)
+
+
+LengthsOf = Callable[[Stage, bool, int], Lengths]  # a stage, whether it samples, the longest response
+
+
+def workload(
+    recipe: Recipe, stage: Stage, shape: ModelShape, lengths_of: LengthsOf, *, prompt: int | None, context: int
+) -> Workload:
+    """A stage's step. Objectives beside its own are added; each attempt is taken to be trained on, and no group to be refilled.
+
+    Args:
+        lengths_of: the distribution of responses for a source.
+        prompt: tokens before a response; None is what a past run says, or `PROMPT_TOKENS` as far as the context has room.
+        context: the student's longest sequence.
+    """
+    responses: list[int] = []
+    units: list[tuple[tuple[int, int], ...]] = []
+    told, prompts, ceilings, group_size, ahead = [], [], [], 1, 0
+    for objective in stage.objectives:
+        source, algorithm = objective.source, objective.algorithm
+        ceiling, groups, attempts, live = _asked(source, context)
+        lengths = lengths_of(stage, live, ceiling)
+        before = _prompt_tokens(prompt, lengths, context - ceiling)
+        of_group = rows_by_unit(algorithm, attempts)
+        rows = [(before + tokens, tokens) for tokens in lengths.drawn(groups * sum(of_group))]
+        units += _units(rows, of_group * groups)
+        told.append(lengths.origin)
+        prompts.append(before)
+        ceilings.append(ceiling)
+        if live:
+            responses += lengths.drawn(groups * attempts)
+            group_size, ahead = attempts, max(ahead, getattr(source, "max_staleness", 0))
+    needs = [objective.algorithm.needs for objective in stage.objectives]
+    return Workload(
+        stage=stage.name,
+        shape=shape,
+        batching=batching(recipe),
+        shard_size=recipe.engine.shard_size,
+        group_size=group_size,
+        responses=tuple(responses),
+        prompt=max(prompts),
+        longest=max(prompts) + max(ceilings),
+        units=tuple(units),
+        scored=sum(bool(need & REFERENCE_NEEDS) for need in needs),
+        rescored=sum(Need.PROXIMAL_LOGPROBS in need and stage.mini_batches > 1 for need in needs),
+        learner=stage.learner,
+        mini_batches=stage.mini_batches,
+        max_staleness=ahead,
+        steps=_steps(stage, sum(responses)),
+        lengths="; ".join(dict.fromkeys(told)),
+    )
+
+
+def _asked(source: DatasetSourceConfig | RolloutSourceConfig, context: int) -> tuple[int, int, int, bool]:
+    """(longest response, groups of a step, attempts of a group, whether they are sampled).
+
+    Of a data set's group a right and a wrong attempt are looked at.
+    """
+    if isinstance(source, RolloutSourceConfig):
+        return source.sampling.max_tokens, source.prompts_per_step, source.group_size, True
+    return source.max_response_tokens or source.max_tokens or context, source.groups_per_step, 2, False
+
+
+def _prompt_tokens(given: int | None, lengths: Lengths, room: int) -> int:
+    """What the user says, else what a run has, else an assumption that leaves the longest response its room."""
+    if given is not None:
+        return given
+    return round(lengths.prompt) if lengths.prompt is not None else max(1, min(PROMPT_TOKENS, room))
+
+
+def batching(recipe: Recipe) -> Batching:
+    """How the recipe's engine decodes."""
+    engine, weight_bytes = recipe.engine, torch_dtype(recipe.engine.dtype).itemsize
+    rows = engine.max_sequences if isinstance(engine, VllmEngineConfig) else engine.max_concurrent
+    name: Literal["hf", "vllm"] = "hf" if isinstance(engine, HfEngineConfig) else "vllm"
+    return Batching(
+        engine=name,
+        max_rows=min(rows, engine.shard_size),
+        prefill_tokens=engine.prefill_tokens,
+        weight_bytes=weight_bytes,
+    )
+
+
+def student_shape(recipe: Recipe, tokenizer: Any) -> ModelShape:
+    """The student's sizes from its configuration, without weights.
+
+    Raises:
+        InputError: the model cannot be found, or is no dense decoder.
+    """
+    model = student_skeleton(recipe.student, tokenizer)
+    plain = shape_of(
+        model, ModelSize(trained=0, frozen=0, weight_bytes=1), tensors=len(list(model.parameters())), outgoing_bytes=0
+    )
+    size = model_size(recipe, model)  # the model has its adapters from here on
+    if size.frozen and isinstance(recipe.engine, HfEngineConfig):  # an engine of another kind gets them merged
+        return replace(plain, size=size, tensors=len(adapter_weights(model)), outgoing_bytes=size.trained * size.weight_bytes)
+    return replace(plain, size=size, outgoing_bytes=(size.frozen or size.trained) * size.weight_bytes)
+
+
+def rows_by_unit(algorithm: Algorithm, attempts: int) -> list[int]:
+    """Rows of each unit that an algorithm takes from a group whose attempts are right and wrong in turns."""
+    group = Group(
+        problem=Problem(id="p", prompt="", answer="1", source="plan"),
+        trajectories=tuple(_attempt(right=place % 2 == 0) for place in range(attempts)),
+    )
+    units: dict[object, int] = {}
+    for place, sample in enumerate(algorithm.samples(group)):
+        units[sample.unit or place] = units.get(sample.unit or place, 0) + 1
+    return list(units.values())
+
+
+def _attempt(*, right: bool) -> Trajectory:
+    verdict = Verdict(status="correct" if right else "wrong", method="plan")
+    return Trajectory(
+        problem_id="p",
+        messages=(),
+        token_ids=(0, 1),
+        sampled=(False, True),
+        behavior_logprobs=(0.0, -1.0),
+        reference_logprobs=(0.0, -1.0),
+        policy_versions=(0, 0),
+        model="plan",
+        origin="policy",
+        score=Score(value=float(right), verdict=verdict),
+    )
+
+
+def _units(rows: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[tuple[int, int], ...]]:
+    cut, start = [], 0
+    for size in sizes:
+        cut.append(tuple(rows[start : start + size]))
+        start += size
+    return cut
+
+
+def _steps(stage: Stage, sampled: int) -> int | None:
+    """As far as the recipe tells without its data being read: a data set that says how long it is counts whole."""
+    if stage.steps is not None:
+        return stage.steps
+    if stage.max_generated_tokens is not None:
+        return -(-stage.max_generated_tokens // max(1, sampled))
+    count = getattr(stage.source.problems, "num_problems", None)
+    if isinstance(count, int) and stage.epochs is not None and not isinstance(stage.source, RolloutSourceConfig):
+        return math.ceil(count * stage.epochs / stage.source.groups_per_step)
+    return None

@@ -1,0 +1,70 @@
+"""A stage as numbers: what the recipe says, by hand."""
+
+import pytest
+from tiny_runs import CONSTANT_RATE, rolled_out, taught, tiny_student
+
+from rl_distill.config import parse
+from rl_distill.planning.lengths import assumed
+from rl_distill.planning.workload import Workload, student_shape, workload
+from rl_distill.recipe import Recipe
+from rl_distill.training.student import prompter
+
+
+def work(stage, *, prompt=7, student=None) -> Workload:
+    recipe = parse(Recipe, {"name": "tiny", "student": student or tiny_student(), "stages": [stage]})
+    made = prompter(recipe.student)
+    shape = student_shape(recipe, made.tokenizer)
+
+    def lengths_of(stage, live, longest):
+        return assumed(longest)
+
+    return workload(recipe, recipe.stages[0], shape, lengths_of, prompt=prompt, context=made.max_context)
+
+
+def test_every_attempt_is_sampled_and_trained_on_behind_its_prompt():
+    found = work(rolled_out())
+    assert len(found.responses) == 2 * 3 and found.group_size == 3 and found.longest == 7 + 12
+    assert sorted(found.units) == sorted(((7 + tokens, tokens),) for tokens in found.responses)
+    assert found.steps == 2 and found.scored == 0 and found.online
+
+
+def test_a_pair_is_two_rows_of_one_unit_and_nothing_is_sampled():
+    found = work(taught("redi"))
+    assert [len(unit) for unit in found.units] == [2, 2] and not found.online
+    assert [len(unit) for unit in work(taught("sft")).units] == [1, 1]
+
+
+def test_a_reference_passes_over_all_rows():
+    assert work(taught("dpo")).scored == 1
+    assert work(rolled_out(algorithm={"name": "grpo", "kl_coef": 0.1})).scored == 1
+
+
+def test_a_token_budget_and_epochs_tell_the_number_of_steps():
+    budget = {**rolled_out(learner={**CONSTANT_RATE, "warmup_steps": 0}), "max_generated_tokens": 100}
+    del budget["steps"]
+    found = work(budget)
+    assert found.steps == -(-100 // found.sampled_tokens)
+    thrice = {**taught(), "epochs": 3}
+    del thrice["steps"]
+    assert work(thrice).steps == 3 * 8 // 2
+
+
+def test_without_a_word_on_prompts_they_leave_the_longest_response_its_room():
+    assert work(rolled_out(), prompt=None).prompt == 160 - 12
+
+
+def test_the_shape_is_the_students():
+    shape = work(rolled_out()).shape
+    assert (shape.layers, shape.hidden, shape.intermediate, shape.vocabulary) == (1, 16, 32, 48)
+    head, body = 48 * 16, 2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32
+    assert (shape.head, shape.body) == (head, body) and shape.size.trained == head + body + 3 * 16
+    assert shape.outgoing_bytes == 4 * shape.size.trained and shape.keys == 8
+
+
+def test_adapters_travel_alone():
+    pytest.importorskip("peft", reason="peft is in the lora extra")
+    student = tiny_student() | {"lora": {"rank": 2}}
+    del student["model"]["pretraining"]
+    plain, low_rank = work(rolled_out()).shape, work(rolled_out(), student=student).shape
+    assert low_rank.size.frozen == plain.size.trained and low_rank.body == plain.body
+    assert low_rank.outgoing_bytes == 4 * low_rank.size.trained < plain.outgoing_bytes
