@@ -139,8 +139,8 @@ class Pool:
             raise RunError(f"{what}: ticket {ticket} was abandoned, or collected before")
         while ticket not in self._finished:
             self._dispatch()
-            asked = {ref: member for member in self._members for ref in member.outstanding}
-            self._take(self._outcomes(what, asked))
+            asked = self._in_hand()
+            self._take(asked, self._outcomes(what, asked))
         del self._pieces[ticket]
         outcome = self._finished.pop(ticket)
         if isinstance(outcome, _Raised):
@@ -149,18 +149,20 @@ class Pool:
 
     def finished(self, ticket: int) -> bool:
         """Whether a ticket could be collected at once."""
-        asked = {ref: member for member in self._members for ref in member.outstanding}
+        if ticket in self._finished:
+            return True
+        asked = self._in_hand()
         if asked:
             done = ray.wait(list(asked), num_returns=len(asked), timeout=0)[0]
-            self._take([(ref, self._outcome("sampling", ref, asked[ref])) for ref in done])
+            self._take(asked, [(ref, self._outcome("sampling", ref, asked[ref])) for ref in done])
             self._dispatch()
         return ticket in self._finished
 
     def abandon(self, what: str) -> None:
         """Give up all work that nobody has collected, and wait until the workers are through with what they have in hand."""
-        while asked := {ref: member for member in self._members for ref in member.outstanding}:
+        while asked := self._in_hand():
             self._forget()
-            self._take(self._outcomes(what, asked))
+            self._take(asked, self._outcomes(what, asked))
         self._forget()
 
     def close(self) -> None:
@@ -205,10 +207,13 @@ class Pool:
         except Exception as error:
             return _Raised(error)
 
-    def _take(self, outcomes: Sequence[tuple[Any, Any]]) -> None:
+    def _in_hand(self) -> dict[Any, _Member]:
+        return {ref: member for member in self._members for ref in member.outstanding}
+
+    def _take(self, asked: Mapping[Any, _Member], outcomes: Sequence[tuple[Any, Any]]) -> None:
         for ref, outcome in outcomes:
-            member = next((member for member in self._members if ref in member.outstanding), None)
-            if member is None:
+            member = asked[ref]
+            if ref not in member.outstanding:
                 continue  # its worker was replaced for another piece
             if isinstance(outcome, WorkerLost):
                 self._replaced(member, outcome)

@@ -97,3 +97,9 @@ def test_the_core_needs_no_cluster_accelerator_or_tracking_service() -> None:
 @pytest.mark.parametrize("extra", ["trl", "wandb"])
 def test_dev_brings_what_the_tests_of_an_extra_need(extra: str) -> None:
     assert set(ARGUMENTS["extras_require"][extra]) <= set(ARGUMENTS["extras_require"]["dev"])
+
+
+def test_every_file_of_the_package_that_is_no_module_is_installed_with_it():
+    package = ROOT / "rl_distill"
+    stated = {path for pattern in ARGUMENTS["package_data"]["rl_distill"] for path in package.glob(pattern)}
+    assert stated == {path for path in package.rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")}
