@@ -86,7 +86,7 @@ def recipe(folder: Path, *, steps: int, ahead: int, engines: int, ranks: int) ->
         "stages": [stage],
         "engine": {"name": "hf", "shard_size": 4},
         "checkpoints": {"every_steps": 3},
-        "tracking": {"console": "quiet", "trajectories_every": 100},
+        "tracking": {"console": "quiet", "trajectories_every": 1},
         "cluster": {
             "name": "ray",
             "object_store_mib": 200,

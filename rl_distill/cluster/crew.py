@@ -96,7 +96,7 @@ class Crew:
                     f"{worker} found no place within {START_SECONDS:g} s, free in the cluster: {free or 'nothing'}; bring back "
                     f"the hosts that it has lost, or ask for less (cluster.{worker.role})"
                 )
-            worker.who = self.answer("start", ref, worker)
+            worker.who = self.answer(f"{worker.role} start", ref, worker)
             self._living.append(worker)
         self._list()
 
@@ -114,7 +114,7 @@ class Crew:
         except WorkerLost:
             raise WorkerLost(f"{what}: {worker} died", [worker], worker.log) from None
 
-    def answers(self, what: str, asked: Mapping[Any, Worker]) -> list[Any]:
+    def answers(self, what: str, asked: Mapping[Any, Worker], seconds: float | None = None) -> list[Any]:
         """What workers answer that depend on each other, in order of `asked`: references and whom they are from.
 
         Raises:
@@ -123,7 +123,7 @@ class Crew:
         """
         waiting = dict(asked)
         while waiting:
-            for ref in self.first(what, waiting):
+            for ref in self.first(what, waiting, seconds):
                 del waiting[ref]
                 try:
                     self.answer(what, ref, asked[ref])
@@ -134,13 +134,17 @@ class Crew:
                     raise
         return [ray.get(ref) for ref in asked]
 
-    def first(self, what: str, asked: Mapping[Any, Worker]) -> list[Any]:
+    def first(self, what: str, asked: Mapping[Any, Worker], seconds: float | None = None) -> list[Any]:
         """Those of some references that are there, as soon as there are any.
+
+        Args:
+            seconds: longest wait; none is `cluster.patience_seconds`.
 
         Raises:
             WorkerLost: a host is gone, or nobody answered within `cluster.patience_seconds`; its `workers` are who is meant.
         """
-        refs, ends = list(asked), time.monotonic() + self.settings.patience_seconds
+        patience = self.settings.patience_seconds if seconds is None else max(seconds, self.settings.patience_seconds)
+        refs, ends = list(asked), time.monotonic() + patience
         while True:
             wait = min(LOOK_SECONDS, max(ends - time.monotonic(), 0.0))
             if ray.wait(refs, num_returns=1, timeout=wait)[0]:
@@ -151,7 +155,7 @@ class Crew:
             if time.monotonic() >= ends:
                 silent = list(dict.fromkeys(asked.values()))
                 names = ", ".join(map(str, silent[:3])) + (" and others" if len(silent) > 3 else "")
-                waited = f"within {self.settings.patience_seconds:g} s (cluster.patience_seconds)"
+                waited = f"within {patience:g} s{' (cluster.patience_seconds)' if seconds is None else ''}"
                 raise WorkerLost(f"{what}: no answer {waited} from {names}{self._stacks()}", silent, silent[0].log)
 
     def end(self, worker: Worker) -> None:

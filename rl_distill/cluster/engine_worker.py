@@ -29,6 +29,7 @@ class EngineWorker(WorkerProcess):
         set_threads(threads)
         self.number = number
         self._make = partial(make_engine, student, tokenizer, config, name)
+        self.engine: Any = None
         self._at_work = threading.Lock()  # held by whoever uses the engine
         self._wanted = threading.Event()  # new weights wait for their turn
         self._taken = threading.Event()  # they have got it
@@ -39,8 +40,9 @@ class EngineWorker(WorkerProcess):
 
     def ready(self) -> int:
         """Build the engine, which is too much for a constructor: what that raises, Ray passes on as text only. Its version."""
-        self.engine = self._make()
-        self.engine.before_step = self._between_steps
+        if self.engine is None:
+            self.engine = self._make()
+            self.engine.before_step = self._between_steps
         return self.engine.version
 
     def sample(self, requests: Sequence[Request]) -> ShardResult | None:

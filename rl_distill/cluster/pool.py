@@ -7,9 +7,9 @@ from typing import Any
 
 import ray
 
-from rl_distill.cluster.crew import Crew, Worker
+from rl_distill.cluster.crew import START_SECONDS, Crew, Worker
 from rl_distill.cluster.session import ObjectsLost
-from rl_distill.errors import RunError, WorkerLost
+from rl_distill.errors import InputError, RunError, WorkerLost
 
 MAX_OUTSTANDING = 2  # pieces of a worker, one in work and one waiting: it need not wait for the driver
 
@@ -66,9 +66,10 @@ class Pool:
         self._missing: dict[int, Worker] = {}  # those that found no place, and wait for one
         self.ended = False
         try:
-            crew.meet(self.workers)
+            for member in list(self._members):
+                self._met(member)
             for part in prepare():
-                self.all(f"{role} start", part.call)
+                self.all(f"{role} start", part.call, START_SECONDS)
         except BaseException:
             self.close()
             raise
@@ -77,14 +78,18 @@ class Pool:
     def workers(self) -> list[Worker]:
         return [member.worker for member in self._members]
 
-    def all(self, what: str, call: Call) -> list[Any]:
-        """What every worker answers, in order; one that is replaced on the way is asked again."""
+    def all(self, what: str, call: Call, seconds: float | None = None) -> list[Any]:
+        """What every worker answers, in order; one that is replaced on the way is asked again.
+
+        Args:
+            seconds: longest wait for an answer; none is `cluster.patience_seconds`.
+        """
         self._check_open(what)
         asked = {call(member.worker.actor): member for member in self._members}
         found: dict[_Member, Any] = {}
         losses = 0
         while asked:
-            for ref, outcome in self._outcomes(what, asked):
+            for ref, outcome in self._outcomes(what, asked, seconds):
                 member = asked.pop(ref)
                 if isinstance(outcome, _Raised):
                     raise outcome.error
@@ -189,10 +194,10 @@ class Pool:
             ticket = self._waiting.popleft()
             member.outstanding[self._pieces[ticket].call(member.worker.actor)] = ticket
 
-    def _outcomes(self, what: str, asked: Mapping[Any, _Member]) -> list[tuple[Any, Any]]:
+    def _outcomes(self, what: str, asked: Mapping[Any, _Member], seconds: float | None = None) -> list[tuple[Any, Any]]:
         """References that have come to something, as soon as there are any: an answer, an error, or the loss of who had it."""
         try:
-            done = self.crew.first(what, {ref: member.worker for ref, member in asked.items()})
+            done = self.crew.first(what, {ref: member.worker for ref, member in asked.items()}, seconds)
         except WorkerLost as lost:
             return [(ref, lost) for ref, member in asked.items() if member.worker in lost.workers]
         return [(ref, self._outcome(what, ref, asked[ref])) for ref in done]
@@ -242,6 +247,8 @@ class Pool:
             member.worker = self._start(member.worker.number)
             try:
                 self._made_ready(member.worker, self._prepare())
+            except InputError as error:
+                raise RunError(f"{lost}; no other can take its place: {error}") from error
             except ObjectsLost as unready:  # it will be what the others are with the next update
                 self.crew.end(member.worker)
                 lost = unready
@@ -260,10 +267,17 @@ class Pool:
         self.crew.say(f"{lost}; the {len(self._members)} other {self.role} workers go on without it")
         return False
 
+    def _met(self, member: _Member) -> None:
+        """Wait for a first worker; one that dies on the way is replaced."""
+        try:
+            self.crew.meet([member.worker])
+        except WorkerLost as lost:
+            self._replaced(member, lost)
+
     def _made_ready(self, worker: Worker, prepare: Sequence[Preparation]) -> None:
         self.crew.meet([worker])
         for part in prepare:
-            (found,) = self.crew.answers(f"{self.role} start", {part.call(worker.actor): worker})
+            (found,) = self.crew.answers(f"{self.role} start", {part.call(worker.actor): worker}, START_SECONDS)
             part.check(worker, found)
 
 

@@ -16,7 +16,7 @@ from rl_distill.errors import InputError, RunError, WorkerLost
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker that was given no GPU sees none
-os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # an answer that nobody waits for any more is no news
+os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"  # of the driver alone: an answer that nobody waits for any more is no news
 import ray
 
 CONNECT_SECONDS = 15.0  # for an address to answer; Ray itself would try for minutes

@@ -100,7 +100,7 @@ RECIPE_CHECKS = (
     Check(name="recipe", look=recipe),
     Check(name="student", look=student),
     Check(name="engine", look=engine, needs=("student",)),
-    Check(name="devices", look=devices),
+    Check(name="devices", look=devices, needs=("student",)),
     Check(name="memory", look=memory, needs=("student",)),
     Check(name="run_folder", look=run_folder),
 )
@@ -109,7 +109,7 @@ ON_RAY = (
     Check(name="student", look=student),
     Check(name="engine", look=engine, needs=("student",)),
     Check(name="hosts", look=hosts, needs=("ray",)),
-    Check(name="devices", look=devices, needs=("hosts",)),
+    Check(name="devices", look=devices, needs=("student", "hosts")),
     Check(name="memory", look=memory, needs=("student", "hosts")),
     Check(name="object_store", look=object_store, needs=("student", "ray")),
     Check(name="workers", look=workers),

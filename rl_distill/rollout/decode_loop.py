@@ -54,8 +54,8 @@ def decode_shard(
     """Sample a response for every request, in order; `stop_ids[i]` are the tokens that end request i.
 
     Args:
-        before_step: called before each step; it may change the model's weights, and says which version they are. Keys and values
-            that are cached already stay as older weights made them.
+        before_step: called before each step, the first time before any prompt is read; it may change the model's weights, and says
+            which version they are. Keys and values that are cached already stay as older weights made them.
 
     Raises:
         RunError: the model's logits are not finite.
@@ -121,12 +121,15 @@ class _ShardLoop:
         self.stopped = np.zeros(len(requests), dtype=bool)
 
     def run(self, before_step: Callable[[], int]) -> None:
+        version = before_step()  # before the first prompts are read, so that they are read with the weights that it speaks of
         self._admit()
         while (self._owners != _NOBODY).any():
-            self._step(before_step())
+            self._step(version)
             idle, rows = int((self._owners == _NOBODY).sum()), len(self._owners)
             if idle * _IDLE_FRACTION >= rows and (len(self._waiting) or rows > _MIN_ROWS):
                 self._admit()
+            if (self._owners != _NOBODY).any():
+                version = before_step()
 
     def _step(self, version: int) -> None:
         """Feed each row its next token and draw the one after; idle rows rewrite their first column and are ignored."""

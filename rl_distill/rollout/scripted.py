@@ -101,7 +101,8 @@ class ReplayedEngine:
         if ticket in self._shards:
             together = self._recorded(ticket).together
             for waiting in list(self._shards):  # no others: new weights must find no shard in work
-                if self._recorded(waiting).together == together:
+                recorded = self.script.get(_key(self._shards[waiting]))  # what was never collected is not there
+                if recorded is not None and recorded.together == together:
                     self._begin(waiting)
         inner, recorded = self._sampling.pop(ticket)
         return replace(self.engine.collect(inner), swaps=recorded.swaps)
@@ -146,7 +147,7 @@ class ReplayedEngine:
 
     def _recorded(self, ticket: int) -> RecordedShard:
         shard = self._shards[ticket]
-        key = tuple((request.problem_id, request.seed) for request in shard)
+        key = _key(shard)
         if key not in self.script:
             raise RunError(
                 f"the recorded run never sampled {len(shard)} attempts that begin with problem {shard[0].problem_id!r} and seed "
@@ -157,3 +158,7 @@ class ReplayedEngine:
     def _catch_up(self) -> None:
         if self._astray:
             self.load_weights(self._updates[-1])
+
+
+def _key(shard: Sequence[Request]) -> tuple[tuple[str, int], ...]:
+    return tuple((request.problem_id, request.seed) for request in shard)

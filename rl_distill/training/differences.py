@@ -60,9 +60,14 @@ def _same(before: Any, now: Any, tolerance: float) -> bool:
     return bool(before == now)
 
 
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a record; a last one that a killed process left unfinished is no line."""
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 def _rows(path: Path, stages: Sequence[str], steps: set[tuple[str, int]] | None = None) -> Iterator[dict[str, Any]]:
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
+    for row in whole_rows(path):
         if row["stage"] in stages and (steps is None or (row["stage"], row["step"]) in steps):
             yield {key: value for key, value in row.items() if not key.startswith(CLOCKED)}
 

@@ -14,10 +14,10 @@ from rl_distill.errors import InputError
 from rl_distill.learning.checkpoint import damage
 from rl_distill.recipe import BASE, Recipe, load_recipe
 from rl_distill.rollout.scripted import script_of
-from rl_distill.training.differences import first_difference
+from rl_distill.training.differences import first_difference, whole_rows
 from rl_distill.training.fingerprint import changed, run_digests
 from rl_distill.training.run import Replay, train
-from rl_distill.training.run_folder import STOPPED, RunFolder
+from rl_distill.training.run_folder import REPLAY, STOPPED, RunFolder
 
 MAY_CHANGE = ("cluster.address=", "tracking.", "run_dir=")
 
@@ -71,7 +71,7 @@ def replay(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        script = script_of(json.loads(line) for line in (recorded / "schedule.jsonl").read_text().splitlines())
+        script = script_of(whole_rows(recorded / "schedule.jsonl"))
         train(recipe, say, replay=Replay(script=script, until=stop))
     finally:
         torch.set_num_threads(before)
@@ -107,7 +107,7 @@ def _recipe(recorded: Path, folder: Path, overrides: Sequence[str]) -> Recipe:
 
 def _recorded_steps(recorded: Path) -> tuple[int, int]:
     """The first and the last `run/step` that was recorded, of all stages but the base's."""
-    rows = [json.loads(line) for line in (recorded / "metrics.jsonl").read_text().splitlines()]
+    rows = whole_rows(recorded / "metrics.jsonl")
     steps = [int(row["run/step"]) for row in rows if row["stage"] != BASE]
     if not steps:
         raise InputError("RUN", f"{str(recorded)!r} holds no finished step", "give the folder of a run that has taken a step")
@@ -117,10 +117,14 @@ def _recorded_steps(recorded: Path) -> tuple[int, int]:
 def _begin(recorded: Path, recipe: Recipe) -> None:
     """An empty folder with the recorded base student, if that is whole; else it is made again."""
     target = recipe.folder
-    if (target / "recipe.yaml").exists():
-        RunFolder(recipe).close()  # ours, and nobody works in it
+    if target.exists() and any(target.iterdir()):
+        if not (target / REPLAY).exists():
+            problem = f"{str(target)!r} is not empty and holds no replay"
+            raise InputError("-o", problem, "choose another folder, or remove that one")
+        RunFolder(recipe).close()  # nobody works in it
         shutil.rmtree(target)
     RunFolder(recipe).close()
+    (target / REPLAY).write_text(f"{recorded.resolve()}\n")
     base = recorded / "stages" / BASE
     if base.is_dir() and damage(base) is None:
         shutil.copytree(base, target / "stages" / BASE)

@@ -119,8 +119,10 @@ class _Run:
 
     def _untrained_base(self, model: PretrainedModel | SeededModel) -> None:
         with sealed(self.folder.stage(BASE)) as working:
-            save_pretrained(model.build(self.workshop.tokenizer), self.workshop.tokenizer, working / "student")
-            evaluation = self.workshop.evaluate_model(str(working / "student"))
+            made = self.workshop.scratch / "base"  # where it stays: an engine may be started from it at any time
+            save_pretrained(model.build(self.workshop.tokenizer), self.workshop.tokenizer, made)
+            shutil.copytree(made, working / "student")
+            evaluation = self.workshop.evaluate_model(str(made))
             self.results[BASE] = write_result(working, BASE, Progress(), *evaluation)
 
     def _pretrained_base(self, pretraining: Training) -> None:
@@ -134,7 +136,7 @@ class _Run:
         self.say(f"base: taken from the cache, {cache}")
         with sealed(self.folder.stage(BASE)) as working:
             shutil.copytree(cache / "student", working / "student")
-            evaluation = self.workshop.evaluate_model(str(working / "student"))
+            evaluation = self.workshop.evaluate_model(str(cache / "student"))
             progress = Progress(**json.loads((cache / "progress.json").read_text()))
             self.results[BASE] = write_result(working, BASE, progress, *evaluation)
 

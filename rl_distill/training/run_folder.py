@@ -33,7 +33,7 @@ RECORDS = {
     "schedule": "schedule.jsonl",
     "trajectories": "trajectories/rollouts.jsonl",
 }
-LOCK, SCRATCH, STOPPED = ".lock", ".open-", "stopped"
+LOCK, SCRATCH, STOPPED, REPLAY = ".lock", ".open-", "stopped", ".replay_of"
 NUMERIC_PLACES = re.compile(r"cluster\.(learner\.|\w+\.(gpus|threads)$)")  # keys on which rounding depends
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 

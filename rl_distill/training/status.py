@@ -8,6 +8,7 @@ from typing import Any
 
 from rl_distill.cluster.host import WORKERS
 from rl_distill.errors import InputError
+from rl_distill.training.differences import whole_rows
 from rl_distill.training.run_folder import LOCK, lock_owner
 
 RECENT = 10  # steps that rates are taken over
@@ -24,7 +25,7 @@ def status_lines(run_dir: Path) -> Iterator[str]:
     rows = _metrics(run_dir)
     if rows:
         yield from _progress(rows)
-    workers = _workers(run_dir)
+    workers = _workers(run_dir) if _locked(run_dir) else []  # a driver that was killed leaves the list behind
     if workers:
         yield f"{'worker':<14}{'pid':>9}  {'host':<20}{'weights':>8}"
         for row in workers:
@@ -57,14 +58,7 @@ def _locked(run_dir: Path) -> bool:
 
 def _metrics(run_dir: Path) -> list[dict[str, Any]]:
     path = run_dir / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = []
-    for line in lines[-2 * RECENT :]:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue  # it is being written
-    return rows
+    return whole_rows(path)[-2 * RECENT :] if path.exists() else []
 
 
 def _progress(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

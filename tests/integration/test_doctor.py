@@ -147,7 +147,7 @@ def test_a_student_that_is_not_there_fails_once_and_what_needs_it_is_left_out(do
     report = doctor(tiny_recipe(student={"model": str(tmp_path / "nowhere")}).path)
     assert report.failed == {"student"}
     assert report.one("student")[1].startswith("student.model: there is no folder ")
-    assert report.counts.endswith("; left out: ray, deepspeed, engine, memory")
+    assert report.counts.endswith("; left out: ray, deepspeed, engine, devices, memory")
 
 
 def test_a_student_that_cannot_fit_fails_with_the_numbers(doctor, tiny_recipe, tmp_path):
