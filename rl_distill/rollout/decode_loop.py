@@ -54,8 +54,8 @@ def decode_shard(
     """Sample a response for every request, in order; `stop_ids[i]` are the tokens that end request i.
 
     Args:
-        before_step: called before each step, the first time before any prompt is read; it may change the model's weights, and says
-            which version they are. Keys and values that are cached already stay as older weights made them.
+        before_step: called before each step, the first time before any prompt is read; it may change the model's weights, and
+            says which version they are. Keys and values that are cached already stay as older weights made them.
 
     Raises:
         RunError: the model's logits are not finite.

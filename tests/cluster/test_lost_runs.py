@@ -92,5 +92,5 @@ def test_no_worker_outlives_a_driver_that_is_killed_while_it_starts(tiny_recipe:
 
 def is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return "ray::" in " ".join(process.cmdline())
+        return "Worker" in " ".join(process.cmdline())
     return False
