@@ -206,6 +206,8 @@ def _plan(parsed: argparse.Namespace) -> int:
     from rl_distill.recipe import load_recipe
 
     names = ("gpus", "gpu", "hosts", "machine", "lengths_from", "mean_tokens", "max_tokens", "prompt_tokens", "steps", "price")
+    if parsed.json is not None and not parsed.json.absolute().parent.is_dir():
+        raise InputError("--json", f"{str(parsed.json)!r} lies in no folder that exists", "make the folder first")
     question = Question(**{name: getattr(parsed, name) for name in names})
     found = plan(load_recipe(parsed.recipe, parsed.overrides), question)
     print("\n".join(lines(found)))

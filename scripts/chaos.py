@@ -86,6 +86,7 @@ def recipe(folder: Path, *, steps: int, ahead: int, engines: int, ranks: int) ->
         "stages": [stage],
         "engine": {"name": "hf", "shard_size": 4},
         "checkpoints": {"every_steps": 3},
+        "evaluation": {"problems": {"name": "arithmetic", "num_problems": 8, "levels": [1]}, "num_samples": 1, "every_steps": 10},
         "tracking": {"console": "quiet", "trajectories_every": 1},
         "cluster": {
             "name": "ray",

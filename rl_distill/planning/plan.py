@@ -1,5 +1,6 @@
 """From a recipe and what the user says of machine and lengths to the whole plan."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,9 +46,9 @@ class Question:
 
     def __post_init__(self) -> None:
         for name in ("gpus", "hosts", "mean_tokens", "max_tokens", "prompt_tokens", "steps"):
-            if (value := getattr(self, name)) is not None and value < 1:
+            if (value := getattr(self, name)) is not None and not 1 <= value < math.inf:
                 raise InputError(f"--{name.replace('_', '-')}", f"is {value:g}", "give a number of 1 or more")
-        if self.price is not None and self.price < 0:
+        if self.price is not None and not 0 <= self.price < math.inf:
             raise InputError("--price", f"is {self.price:g}", "give the price of a GPU for an hour")
         if self.gpu and self.machine:
             raise InputError("--gpu", "is given beside --machine", "give one of them")
@@ -113,15 +114,24 @@ def plan(recipe: Recipe, question: Question) -> Plan:
     made = prompter(recipe.student)
     shape = student_shape(recipe, made.tokenizer)
 
+    if question.prompt_tokens is not None and question.prompt_tokens >= made.max_context:
+        problem = f"is {question.prompt_tokens}, and the student's context has {made.max_context} tokens"
+        raise InputError("--prompt-tokens", problem, "lower it, or give the student a longer context")
+    limits: list[int] = []
+
     def lengths_of(stage: Stage, live: bool, longest: int) -> Lengths:
         if question.lengths_from is not None:
             return lengths.of_run(question.lengths_from, stage.name, live=live)
+        limits.append(longest)
         return lengths.assumed(min(longest, question.max_tokens or longest), question.mean_tokens)
 
     stages = []
     for stage in recipe.stages:
         work = workload(recipe, stage, shape, lengths_of, prompt=question.prompt_tokens, context=made.max_context)
         stages.append(StagePlan(work=work, forecast=forecast(work, layout, hardware), steps=question.steps or work.steps))
+    if question.max_tokens is not None and question.max_tokens > max(limits):
+        problem = f"is {question.max_tokens}, and no response of the recipe may be longer than {max(limits)}"
+        raise InputError("--max-tokens", problem, "lower it, or raise the recipe's own limit (max_tokens)")
     hosts = question.hosts or -(-devices // round(hardware.devices_per_host.value))
     found = Plan(recipe, question, hardware, layout, devices, hosts, stages, ())
     if found.widest is None or devices < 2:
@@ -143,12 +153,11 @@ def _hardware(recipe: Recipe, question: Question) -> Hardware:
 
 
 def _devices(question: Question, layout: Layout, hardware: Hardware) -> int:
-    if question.gpus is None:
-        return layout.devices
-    if layout.devices > question.gpus:
+    count = layout.devices if question.gpus is None else question.gpus
+    if question.gpus is not None and layout.devices > question.gpus:
         asked = f"{layout.engines} engines of {layout.tensor_parallel}, {layout.learner.ranks} ranks, {layout.scorers} scorers"
         problem = f"is {question.gpus}, and the recipe asks for {layout.devices} ({asked})"
         raise InputError("--gpus", problem, "lower cluster.engine.workers or cluster.learner.ranks, or plan for more")
-    if question.hosts is not None and question.hosts > question.gpus:
-        raise InputError("--hosts", f"is {question.hosts}, and there are {question.gpus} GPUs", "give at most as many hosts")
-    return question.gpus
+    if question.hosts is not None and question.hosts > count:
+        raise InputError("--hosts", f"is {question.hosts}, and there are {count} devices", "give at most as many hosts")
+    return count

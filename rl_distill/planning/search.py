@@ -1,5 +1,6 @@
 """The best engines : learner ratio for a number of devices."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rl_distill.planning.forecast import makespan, step_seconds
@@ -24,18 +25,27 @@ class Candidate:
 
 
 def candidates(work: Workload, layout: Layout, hardware: Hardware, devices: int, hosts: int) -> list[Candidate]:
-    """Layouts of at most so many devices that fit in memory: every split into engines and ranks, and all devices shared by both.
+    """Layouts of at most so many devices that fit in memory: splits into engines and ranks, and all devices shared by both.
 
     More ranks than help are left out (their traffic can cost more than they bring), so that more devices are never slower.
     """
     base = replace(layout, local=False, hosts=hosts)
     learn: dict[int, float] = {}  # ranks -> seconds of everything but sampling, of those that fit
-    for ranks in range(1, devices + 1):
+    for ranks in counts(devices):
         made = replace(base, learner=replace(base.learner, ranks=ranks), colocate=False, transport="object_store")
         if fits(work, made, hardware):
             learn[ranks] = _learn_seconds(work, made, hardware)
-    found = [_split(work, base, hardware, engines, learn, devices) for engines in range(1, devices // base.tensor_parallel + 1)]
+    engines = counts(devices // base.tensor_parallel)
+    found = [_split(work, base, hardware, number, learn, devices) for number in engines]
     return [one for one in (*found, _shared(work, base, hardware, devices)) if one is not None]
+
+
+def counts(most: int) -> Iterator[int]:
+    """Numbers of workers that are tried: every one up to 128, then 64 between a number and its double: 10,000 take seconds."""
+    count = 1
+    while count <= most:
+        yield count
+        count += max(1, 2 ** (count.bit_length() - 7))
 
 
 def best(found: list[Candidate], *, ahead: bool) -> Candidate:

@@ -182,7 +182,8 @@ class _Run:
             except WorkerLost as lost:
                 saved = self.folder.saved_step(name)
                 returns, reached = (returns + 1, saved) if saved <= reached else (1, saved)
-                if self.stop.signal_name or returns > self._retries():
+                # a replay has not kept the older weights that a stage would need to go on from a checkpoint
+                if self.stop.signal_name or self.script is not None or returns > self._retries():
                     raise
                 self.say(f"{lost}; stage {name} goes on from its last checkpoint")
                 self.workshop.give_up_stage()

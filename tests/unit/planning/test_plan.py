@@ -21,7 +21,7 @@ def planned(tmp_path, capsys):
         tree = {"name": "tiny", "student": tiny_student(), "stages": stages or [rolled_out()], **changes}
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
         told = tmp_path / "plan.json"
-        code = main(["plan", str(tmp_path / "recipe.yaml"), *arguments, "--json", str(told)])
+        code = main(["plan", str(tmp_path / "recipe.yaml"), "--json", str(told), *arguments])
         shown = capsys.readouterr()
         return code, shown.out + shown.err, json.loads(told.read_text()) if told.exists() else None
 
@@ -104,6 +104,12 @@ def test_the_plan_of_a_machine_can_be_given_back(planned, tmp_path):
         (("--gpu", "H100", "--lengths-from", "nowhere"), "--lengths-from"),
         (("--gpu", "H100", "--lengths-from", "nowhere", "--mean-tokens", "3"), "--lengths-from: is given beside"),
         (("--gpu", "H100", "--machine", "x.yaml"), "--gpu: is given beside --machine"),
+        (("--gpu", "H100", "--price", "nan"), "--price: is nan"),
+        (("--gpu", "H100", "--mean-tokens", "inf"), "--mean-tokens: is inf"),
+        (("--gpu", "H100", "--hosts", "9"), "--hosts: is 9, and there are 5 devices"),
+        (("--gpu", "H100", "--prompt-tokens", "999"), "--prompt-tokens: is 999, and the student's context has"),
+        (("--gpu", "H100", "--max-tokens", "999"), "--max-tokens: is 999, and no response of the recipe may be longer than"),
+        (("--gpu", "H100", "--json", "nowhere/plan.json"), "--json: 'nowhere/plan.json' lies in no folder that exists"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_line(planned, arguments, said):
