@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from rl_distill.cluster.host import LOGS, WORKERS
+from rl_distill.cluster.machine import check_same_versions
 from rl_distill.cluster.placement import Place
 from rl_distill.cluster.process_setup import runtime_env
 from rl_distill.cluster.session import ObjectsLost, answer
@@ -85,7 +86,7 @@ class Crew:
         """Wait until they have started.
 
         Raises:
-            WorkerLost: one has died already, or found no place in time.
+            WorkerLost: one has died already, found no place in time, or is on a host with other versions, which joined late.
         """
         strangers = {worker.hello: worker for worker in workers if worker.who is None}
         for ref, worker in strangers.items():
@@ -97,6 +98,10 @@ class Crew:
                     f"the hosts that it has lost, or ask for less (cluster.{worker.role})"
                 )
             worker.who = self.answer(f"{worker.role} start", ref, worker)
+            try:
+                check_same_versions(worker.who.host, worker.who.versions)
+            except InputError as error:
+                raise WorkerLost(f"{worker} cannot join: {error}", [worker], worker.log) from None
             self._living.append(worker)
         self._list()
 

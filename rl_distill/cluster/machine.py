@@ -3,7 +3,7 @@
 import os
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,30 +31,33 @@ class Machine:
 
 def this_machine() -> Machine:
     """The machine that runs this process."""
-    libraries = {name: installed(name) or "none" for name in MUST_AGREE if name != "python"}
     return Machine(
         host=socket.gethostname(),
-        versions={"python": platform.python_version(), **libraries},
+        versions=versions_here(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=_memory_bytes(),
         device_bytes=_device_bytes(),
     )
 
 
-def check_same_versions(machines: Sequence[Machine], driver: Machine) -> None:
+def versions_here() -> dict[str, str]:
+    """Of everything in `MUST_AGREE`, for this process."""
+    libraries = {name: installed(name) or "none" for name in MUST_AGREE if name != "python"}
+    return {"python": platform.python_version(), **libraries}
+
+
+def check_same_versions(host: str, theirs: Mapping[str, str]) -> None:
     """
     Raises:
-        InputError: a host of the cluster has another version of something than the machine that drives the run.
+        InputError: a host of the cluster has another version of something than this process, which drives the run.
     """
-    for machine in machines:
-        for name, ours in driver.versions.items():
-            theirs = machine.versions[name]
-            if theirs != ours:
-                raise InputError(
-                    "cluster.address",
-                    f"{name} is {theirs} on host {machine.host} and {ours} on {driver.host}, which drives the run",
-                    "install the same versions on all hosts",
-                )
+    for name, ours in versions_here().items():
+        if theirs[name] != ours:
+            raise InputError(
+                "cluster.address",
+                f"{name} is {theirs[name]} on host {host} and {ours} on {socket.gethostname()}, which drives the run",
+                "install the same versions on all hosts",
+            )
 
 
 def _memory_bytes() -> int:

@@ -24,11 +24,11 @@ def cluster_machines(settings: RayCluster) -> list[Machine]:
         InputError: they do not all have the versions of this one.
         RunError: one does not answer.
     """
-    here = this_machine()
     if settings.address is None:
-        return [here]
+        return [this_machine()]
     machines: list[Machine] = on_every_host(_look_around, "looking at the hosts")
-    check_same_versions(machines, here)
+    for machine in machines:
+        check_same_versions(machine.host, machine.versions)
     return machines
 
 

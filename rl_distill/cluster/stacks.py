@@ -31,23 +31,30 @@ def stacks_of(suspects: Sequence[Suspect]) -> str:
     """A page: for each worker its state and what it wrote when it was asked for its stack. A stopped process writes nothing."""
     sizes = [suspect.log.stat().st_size if suspect.log.exists() else 0 for suspect in suspects]
     prod = ray.remote(num_cpus=0, max_calls=1)(prodded)
-    asked = [
-        prod.options(scheduling_strategy=NodeAffinitySchedulingStrategy(suspect.node, soft=False)).remote(suspect.pid)
-        for suspect in suspects
-    ]
-    ray.wait(asked, num_returns=len(asked), timeout=HOST_SECONDS)
+    asked = {}
+    for node in {suspect.node for suspect in suspects}:
+        pids = [suspect.pid for suspect in suspects if suspect.node == node]
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        asked[node] = prod.options(scheduling_strategy=there).remote(pids)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=HOST_SECONDS)
     time.sleep(WRITE_SECONDS)
-    pages = []
-    for suspect, ref, size in zip(suspects, asked, sizes, strict=True):
-        state = "its host does not answer"
+    states: dict[tuple[str, int], str] = {}
+    for node, ref in asked.items():
         with suppress(ray.exceptions.RayError):
-            state = ray.get(ref, timeout=0)
-        pages.append(f"{suspect.name}: {state}\n{_written(suspect.log, size)}")
-    return "\n".join(pages)
+            states |= {(node, pid): state for pid, state in ray.get(ref, timeout=0).items()}
+    return "\n".join(
+        f"{suspect.name}: {states.get((suspect.node, suspect.pid), 'its host does not answer')}\n{_written(suspect.log, size)}"
+        for suspect, size in zip(suspects, sizes, strict=True)
+    )
 
 
-def prodded(pid: int) -> str:
-    """Ask a process of this host for its stack; its state in a word, such as running, sleeping, stopped or gone."""
+def prodded(pids: Sequence[int]) -> dict[int, str]:
+    """Ask processes of this host for their stacks."""
+    return {pid: _prodded(pid) for pid in pids}
+
+
+def _prodded(pid: int) -> str:
+    """The process's state in a word, such as running, sleeping, stopped or gone."""
     try:
         state = str(psutil.Process(pid).status())
         os.kill(pid, STACK_SIGNAL)

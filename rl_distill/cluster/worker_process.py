@@ -9,6 +9,8 @@ from pathlib import Path
 
 import ray
 
+from rl_distill.cluster.machine import versions_here
+
 STACK_SIGNAL = signal.SIGUSR1  # has a worker write the stack of each of its threads into its log
 
 
@@ -16,14 +18,16 @@ STACK_SIGNAL = signal.SIGUSR1  # has a worker write the stack of each of its thr
 class Introduction:
     """Who a worker is.
 
-    address  of its host within the cluster
-    node     Ray's name of that host
+    address   of its host within the cluster
+    node      Ray's name of that host
+    versions  of what all hosts must agree on
     """
 
     pid: int
     host: str
     address: str
     node: str
+    versions: dict[str, str]
 
 
 class WorkerProcess:
@@ -45,4 +49,5 @@ class WorkerProcess:
             host=os.uname().nodename,
             address=ray.util.get_node_ip_address(),
             node=ray.get_runtime_context().get_node_id(),
+            versions=versions_here(),
         )

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -34,6 +35,7 @@ RECORDS = {
     "trajectories": "trajectories/rollouts.jsonl",
 }
 LOCK, SCRATCH, STOPPED, REPLAY = ".lock", ".open-", "stopped", ".replay_of"
+LOCK_SECONDS = 0.5  # that a lock may be held by who only looks whether it is held: `rl-distill status`
 NUMERIC_PLACES = re.compile(r"cluster\.(learner\.|\w+\.(gpus|threads)$)")  # keys on which rounding depends
 NUMERIC_ENVIRONMENT = ("rl_distill", "torch", "transformers", "tokenizers", "numpy", "math_verify", "torch_threads", "gpu")
 
@@ -169,12 +171,13 @@ class RunFolder:
 
     def _locked(self) -> TextIO:
         lock = (self.path / LOCK).open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = lock_owner(self.path) or "another process"
-            lock.close()
-            raise self._refused(f"is in use by {owner}", "wait for it, or choose another with run_dir=PATH") from None
+        ends = time.monotonic() + LOCK_SECONDS
+        while not _taken(lock):
+            if time.monotonic() > ends:
+                owner = lock_owner(self.path) or "another process"
+                lock.close()
+                raise self._refused(f"is in use by {owner}", "wait for it, or choose another with run_dir=PATH")
+            time.sleep(LOCK_SECONDS / 10)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on host {platform.node()}")
         lock.flush()
@@ -229,6 +232,14 @@ class RunFolder:
 
     def _refused(self, problem: str, remedy: str) -> InputError:
         return InputError("run_dir", f"{str(self.path)!r} {problem}", remedy)
+
+
+def _taken(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock_owner(run_dir: Path) -> str:

@@ -79,7 +79,7 @@ def test_a_disk_that_fills_during_a_checkpoint_costs_no_saved_step(small_disk: P
     assert cli("train", recipe.path)[0] == 0
 
 
-def test_no_worker_outlives_a_driver_that_is_killed_while_it_starts(tiny_recipe: Any) -> None:
+def test_no_worker_outlives_a_driver_that_is_killed_while_it_starts(tiny_recipe: Any, cli: Any) -> None:
     recipe = tiny_recipe(rolled_out(steps=5000), cluster={"name": "ray", "object_store_mib": 200})
     process = start_cli("train", recipe.path)
     while process.poll() is None and not (recipe.run_dir / "workers.json").exists():
@@ -88,6 +88,9 @@ def test_no_worker_outlives_a_driver_that_is_killed_while_it_starts(tiny_recipe:
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert workers and not psutil.wait_procs(workers, timeout=30)[1]
+    assert (recipe.run_dir / "workers.json").exists(), "what the driver can no longer take away"
+    code, out, _ = cli("status", recipe.run_dir)
+    assert code == 0 and "stopped before its end; the command that started it continues it" in out and "engine" not in out
 
 
 def is_worker(process: psutil.Process) -> bool:

@@ -17,7 +17,7 @@ from deadly_worker import DEADLY
 from graded_groups import samples_of
 
 from rl_distill.algorithms.sft import Sft
-from rl_distill.cluster import engine_fleet
+from rl_distill.cluster import engine_fleet, machine
 from rl_distill.cluster.crew import Crew
 from rl_distill.cluster.engine_fleet import EngineFleet
 from rl_distill.cluster.host import LearnerSpec
@@ -167,6 +167,31 @@ def test_work_that_no_worker_survives_ends_the_run_and_not_the_night(fleet, said
     with pytest.raises(WorkerLost, match=r"2 workers were lost over the same work \(cluster.retries\)") as lost:
         engines.generate([replace(REQUESTS[0], problem_id=DEADLY)])
     assert engines.ended and lost.value.log == said.folder / "logs" / "engine-0.log"
+
+
+def test_a_worker_that_dies_as_it_starts_is_replaced(fleet, update, expected, said, monkeypatch):
+    from deadly_worker import BORN, StillbornWorker
+
+    born = said.folder / "born"
+    born.mkdir()
+    monkeypatch.setattr(engine_fleet, "EngineWorker", StillbornWorker)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(BORN, str(born))
+    engines = fleet(1)
+    load_checked(engines, update)
+    assert engines.generate(REQUESTS) == expected["short"]
+    assert len(list(born.iterdir())) == 2 and "takes its place" in said[0]
+
+
+def test_a_worker_on_a_host_that_joined_with_another_version_has_no_part_in_the_run(fleet, expected, update, said, monkeypatch):
+    engines = fleet()
+    load_checked(engines, update)
+    ours = machine.versions_here()
+    monkeypatch.setattr(machine, "versions_here", lambda: ours | {"torch": "0.0.1"})  # of the driver: all new ones differ from it
+    strike(engines.pool.workers[0])
+    assert engines.generate(REQUESTS) == expected["short"]
+    assert f"torch is {ours['torch']} on host" in said[0] and "install the same versions on all hosts" in said[0]
+    assert "the 1 other engine workers go on without it" in said[0]
 
 
 def test_a_scorer_that_dies_is_replaced_by_one_with_the_reference(student, said):

@@ -15,10 +15,16 @@ EVALUATION = {
 }
 
 
-def test_a_student_learns_from_what_vllm_samples_and_every_update_is_seen_to_arrive(tiny_recipe, cli):
+@pytest.fixture
+def student():
+    """With heads of 32, the least that vLLM has."""
+    made = tiny_student()
+    made["model"] |= {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2}
+    return made
+
+
+def test_a_student_learns_from_what_vllm_samples_and_every_update_is_seen_to_arrive(student, tiny_recipe, cli):
     """Synchronous, then one step ahead: digests of all tensors at every update, and the canary's log-probs at each."""
-    student = tiny_student()
-    student["model"] |= {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2}  # heads of 32, the least that vLLM has
     ahead = rolled_out("ahead", steps=3)
     ahead["source"] |= {"max_staleness": 1, "sampling": {"max_tokens": 40}}
     recipe = tiny_recipe(
@@ -43,10 +49,8 @@ def test_a_student_learns_from_what_vllm_samples_and_every_update_is_seen_to_arr
         assert all(line["step"] - bound <= version <= line["step"] for _, version in line["swaps"])
 
 
-def test_an_engine_of_two_processes_runs_inside_one_worker_of_the_cluster(tiny_recipe, cli):
+def test_an_engine_of_two_processes_runs_inside_one_worker_of_the_cluster(student, tiny_recipe, cli):
     """Left to itself vLLM would ask Ray for places of its own, and there are none."""
-    student = tiny_student()
-    student["model"] |= {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2}
     recipe = tiny_recipe(
         rolled_out(steps=2),
         student=student,

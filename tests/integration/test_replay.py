@@ -73,6 +73,37 @@ def test_a_run_that_was_cut_off_is_repeated_as_far_as_it_came(recorded, cli, tmp
     assert code == 0 and f"4 steps: {SAME}" in out
 
 
+def test_a_line_that_a_killed_driver_left_unfinished_counts_for_nothing(recorded, cli, tmp_path):
+    cut = tmp_path / "cut"
+    shutil.copytree(recorded, cut)
+    (cut / "summary.json").unlink()
+    for name in ("metrics.jsonl", "ledger.jsonl", "schedule.jsonl"):
+        with (cut / name).open("a") as file:
+            file.write('{"stage": "grpo", "step": 3, "run/st')
+    code, out, _ = cli("replay", cut)
+    assert code == 0 and f"5 steps: {SAME}" in out
+    code, out, _ = cli("status", cut)
+    assert code == 0 and "stage 'grpo': 3 steps" in out
+
+
+def test_a_stage_that_ended_by_its_budget_of_tokens_is_repeated_to_its_end(tiny_recipe, cli):
+    learner = {"learning_rate": 1e-3, "schedule": "constant", "warmup_steps": 0}
+    stages = [rolled_out(f"to_{most}", steps=None, max_generated_tokens=most, learner=learner) for most in (150, 100)]
+    recipe = tiny_recipe(*stages)
+    assert cli("train", recipe.path)[0] == 0
+    code, out, err = cli("replay", recipe.run_dir)
+    assert (code, err) == (0, "") and SAME in out
+    assert (recipe.run_dir / "replay" / "summary.json").exists()
+
+
+def test_a_run_is_never_cleared_away_for_a_replay(recorded, cli, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(recorded, other)
+    for folder in (other, recorded):
+        assert "is not empty and holds no replay" in refused(cli("replay", recorded, "-o", folder))
+    assert (other / "final" / "model.safetensors").exists() and (recorded / "final" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
