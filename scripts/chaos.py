@@ -86,7 +86,12 @@ def recipe(folder: Path, *, steps: int, ahead: int, engines: int, ranks: int) ->
         "stages": [stage],
         "engine": {"name": "hf", "shard_size": 4},
         "checkpoints": {"every_steps": 3},
-        "evaluation": {"problems": {"name": "arithmetic", "num_problems": 8, "levels": [1]}, "num_samples": 1, "every_steps": 10},
+        "evaluation": {
+            "problems": {"name": "arithmetic", "split": "heldout", "num_problems": 8, "levels": [1]},
+            "num_samples": 1,
+            "sampling": {"max_tokens": 60},
+            "every_steps": 10,
+        },
         "tracking": {"console": "quiet", "trajectories_every": 1},
         "cluster": {
             "name": "ray",

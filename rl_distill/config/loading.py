@@ -25,6 +25,8 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise InputError(str(path), f"is not valid YAML ({one_line(error)})", "mend the file at that line") from None
     except OSError as error:
+        if error.strerror is None:  # OmegaConf's own, of a file that holds a single value
+            raise InputError(str(path), "holds no mapping of keys", "start it with `name: ...`") from None
         raise InputError("recipe", f"{str(path)!r} cannot be read ({error.strerror})", "give a readable YAML file") from None
     if not isinstance(tree, DictConfig) or not tree:
         raise InputError(str(path), "holds no mapping of keys", "start it with `name: ...`")

@@ -1,5 +1,6 @@
 """This machine's own numbers, measured with the engine and the learner themselves, in a few seconds."""
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ from rl_distill.trajectory import Sample, Trajectory
 SHAPES = ((32, 1), (32, 4), (128, 2), (256, 2))  # (hidden, layers)
 ROWS = (8, 64)
 PROMPT, RESPONSE = 12, 24
+MOST_OTHERS = 15  # processes that crowd the machine while it is measured
+START_SECONDS = 60.0  # for one of them to start
 REPEATS = 4  # the fastest counts: whatever else runs on the machine only adds
 
 
@@ -56,10 +59,11 @@ def measured(threads: int | None = None) -> Hardware:
         learn = fitted(learn_work, [0] * len(counts), learn_seconds, matmul=matmul, bandwidth=bandwidth)
         tensor, copied = _Bench(*SHAPES[0]).sync(), _Bench(*SHAPES[-1]).sync()
         score = score_rate()
+        crowded = crowding(threads or torch.get_num_threads())
     (small_bytes, small_tensors, small), (large_bytes, large_tensors, large) = tensor, copied
     per_tensor = small / small_tensors
     rate = (large_bytes - small_bytes) / max(1e-9, large - per_tensor * large_tensors)
-    return _hardware(matmul, bandwidth, decode, learn, per_tensor, max(rate, bandwidth / 100), score, threads)
+    return _hardware(matmul, bandwidth, decode, learn, per_tensor, max(rate, bandwidth / 100), score, crowded, threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,43 @@ def score_rate(answers: int = 64) -> float:
     return _best(lambda: accuracy.grade(pairs)) / answers
 
 
+def crowding(threads: int) -> float:
+    """How many times as long sampling and training take while other processes sample on the other cores (on 15 at most)."""
+    context, bench = multiprocessing.get_context("spawn"), _Bench(*SHAPES[-1])
+    others = min(MOST_OTHERS, _processes(threads) - 1)
+    started, ended = context.Semaphore(0), context.Event()
+    attempts, alone = bench.sample(ROWS[-1])
+    alone += bench.learn(attempts)
+    busy = [context.Process(target=_keep_busy, args=(threads, started, ended), daemon=True) for _ in range(others)]
+    try:
+        for one in busy:
+            one.start()
+        for _ in busy:
+            if not started.acquire(timeout=START_SECONDS):
+                return 1.0
+        _, beside = bench.sample(ROWS[-1])
+        return max(1.0, (beside + bench.learn(attempts)) / alone)
+    finally:
+        ended.set()
+        for one in busy:
+            one.join()
+
+
+def _keep_busy(threads: int, started: Any, ended: Any) -> None:
+    """Runs in a process of its own."""
+    torch.set_num_threads(threads)
+    bench = _Bench(*SHAPES[-1])
+    bench.sample(ROWS[0])
+    started.release()
+    while not ended.is_set():
+        bench.sample(ROWS[-1])
+
+
+def _processes(threads: int) -> int:
+    """That have cores of their own, with so many threads each."""
+    return max(1, this_machine().cores // threads)
+
+
 class _Bench:
     """A small model with an engine and a learner of its own."""
 
@@ -191,6 +232,7 @@ def _hardware(
     per_tensor: float,
     rate: float,
     score: float,
+    crowded: float,
     threads: int | None,
 ) -> Hardware:
     def found(value: float, how: str) -> Number:
@@ -211,7 +253,8 @@ def _hardware(
         flops_float32=found(matmul, "matrix product of 1024 x 1024"),
         link=guess(bandwidth / 4, "a quarter of a copy: through shared memory, there and back"),
         network=guess(bandwidth / 4, "as link"),
-        devices_per_host=found(machine.cores, "cores"),
+        devices_per_host=found(_processes(count), "cores, shared out to processes"),
+        crowding=found(crowded, "engine and learner beside engines on the other cores"),
         decode_flops_fraction=found(decode.flops / matmul, engine),
         decode_bandwidth_fraction=found(decode.bandwidth / bandwidth, engine),
         learn_flops_fraction=found(learn.flops / matmul, trained),

@@ -76,8 +76,8 @@ def forecast(work: Workload, layout: Layout, hardware: Hardware) -> Forecast:
         train=train_seconds(work, layout, hardware),
         sync=sync_seconds(work, layout, hardware),
     )
-    ahead = {bound: step_seconds(shards, layout, phases.rest, bound) for bound in STALENESS} if work.online else {}
-    step = step_seconds(shards, layout, phases.rest, work.max_staleness) if work.online else phases.step
+    ahead = {bound: step_seconds(shards, layout, hardware, phases.rest, bound) for bound in STALENESS} if work.online else {}
+    step = step_seconds(shards, layout, hardware, phases.rest, work.max_staleness) if work.online else phases.step
     return Forecast(
         layout=layout,
         phases=phases,
@@ -96,10 +96,19 @@ def makespan(shards: list[float], engines: int) -> float:
     return timeline(shards, engines, 0.0, max_staleness=0, steps=1).seconds[0] if shards else 0.0
 
 
-def step_seconds(shards: list[float], layout: Layout, rest: float, max_staleness: int) -> float:
-    """Of a steady step. Where sampling and training share devices they take turns, and running ahead gains nothing."""
+def step_seconds(shards: list[float], layout: Layout, hardware: Hardware, rest: float, max_staleness: int) -> float:
+    """Of a steady step. Where sampling and training share devices they take turns, and running ahead gains nothing.
+
+    Beside each other, engines and ranks crowd their hosts more than each by themselves, for as long as both are at work.
+    """
     bound = 0 if layout.turns else max_staleness
-    return simulated(shards, layout.engines, rest, bound).steady
+    steady = simulated(shards, layout.engines, rest, bound).steady
+    if not bound:
+        return steady
+    engines, ranks = layout.engines, layout.learner.ranks
+    together, apart = (hardware.slowdown(layout.on_a_host(count)) for count in (engines + ranks, max(engines, ranks)))
+    both_at_work = max(0.0, sum(shards) / engines + rest - steady)
+    return steady + both_at_work * (together / apart - 1)
 
 
 def simulated(shards: list[float], engines: int, rest: float, max_staleness: int) -> Timeline:

@@ -6,9 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from rl_distill.config import config, parse, setting
+from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.errors import InputError
 
 TABLE = Path(__file__).with_name("hardware.yaml")
@@ -37,6 +35,7 @@ class Hardware:
     link: Number = setting(about="between two devices of a host, one direction", unit="bytes/s")
     network: Number = setting(about="between hosts, for each device, one direction", unit="bytes/s")
     devices_per_host: Number = setting(about="devices that `link` joins", unit="devices")
+    crowding: Number = setting(about="times as long as alone that work takes when all devices of a host work", unit="times")
     decode_flops_fraction: Number = setting(about="of the FLOP/s that sampling reaches", unit="fraction")
     decode_bandwidth_fraction: Number = setting(about="of the bandwidth that sampling reaches", unit="fraction")
     learn_flops_fraction: Number = setting(about="of the FLOP/s that training reaches", unit="fraction")
@@ -59,6 +58,16 @@ class Hardware:
     def numbers(self) -> dict[str, Number]:
         """Every number by its key."""
         return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Number)}
+
+    def slowdown(self, processes: int) -> float:
+        """How many times as long each of so many processes takes that work at once on one host, than one alone.
+
+        Up to a process for each device it grows evenly to `crowding`; more processes than a CPU has cores for share those too.
+        """
+        devices = self.devices_per_host.value
+        others = min(1.0, max(0, processes - 1) / max(1.0, devices - 1))
+        shared = max(1.0, processes / devices) if self.kind == "cpu" else 1.0
+        return (1 + (self.crowding.value - 1) * others) * shared
 
     def flops(self, dtype: str) -> float:
         """FLOP/s of matrix products in "float32" or "bfloat16"."""
@@ -83,7 +92,7 @@ def gpu(name: str) -> Hardware:
 @cache
 def gpus() -> dict[str, Hardware]:
     """The table, by name."""
-    tree = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    tree = read_yaml(TABLE)
     return {name: _from_row(name, dict(row), tree["assumed"]) for name, row in tree["gpus"].items()}
 
 
@@ -93,16 +102,11 @@ def read_machine(path: Path) -> Hardware:
     Raises:
         InputError: it cannot be read, or a key is unknown, missing or no number.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(
-            "--machine", f"{str(path)!r} cannot be read ({' '.join(str(error).split())[:150]})", "give a YAML file"
-        ) from None
-    if not isinstance(tree, dict):
-        raise InputError("--machine", f"{str(path)!r} holds no mapping of keys", "write for example bandwidth: 2.0e+12")
+    if not path.is_file():
+        raise InputError("--machine", f"there is no file {str(path)!r}", "give a YAML file")
+    tree = read_yaml(path)
     tree = tree.get("hardware", tree)
-    return _from_row(str(tree.pop("name", path.stem)), tree, yaml.safe_load(TABLE.read_text(encoding="utf-8"))["assumed"])
+    return _from_row(str(tree.pop("name", path.stem)), tree, read_yaml(TABLE)["assumed"])
 
 
 def _from_row(name: str, row: dict[str, Any], assumed: Mapping[str, Any]) -> Hardware:

@@ -44,6 +44,10 @@ class Layout:
         engines = self.engines * self.tensor_parallel
         return self.scorers + (max(self.learner.ranks, engines) if self.colocate else self.learner.ranks + engines)
 
+    def on_a_host(self, processes: int) -> int:
+        """Of so many processes those of the fullest host."""
+        return -(-processes // self.hosts)
+
     @property
     def turns(self) -> bool:
         """Whether sampling and training keep each other waiting, however far one may run ahead."""
@@ -70,11 +74,12 @@ def shard_seconds(work: Workload, layout: Layout, hardware: Hardware) -> list[fl
     """Of each shard of a step on one engine: prefill, decoding, the attempts' records, on a cluster its way there and back."""
     batching, found = fitted(work, layout, hardware), []
     speed = decode_speed(hardware, engine=batching.engine, dtype=_dtype(batching), devices=layout.tensor_parallel)
+    crowded = hardware.slowdown(layout.on_a_host(layout.engines))
     for start in range(0, len(work.responses), work.shard_size):
         part = work.responses[start : start + work.shard_size]
         taken = seconds(shard_work(work.shape, batching, part, prompt=work.prompt, group_size=work.group_size), speed)
         way = 0.0 if layout.local else hardware.shard_seconds.value
-        found.append(taken + len(part) * hardware.attempt_seconds.value + way)
+        found.append(crowded * (taken + len(part) * hardware.attempt_seconds.value) + way)
     return found
 
 
@@ -107,7 +112,7 @@ def train_seconds(work: Workload, layout: Layout, hardware: Hardware) -> float:
     """Of the optimizer steps of a round: the slowest rank's passes, the exchange of gradients (not overlapped), the update."""
     places, learner = layout.learner, work.learner
     speed = learn_speed(hardware, precision=learner.precision)
-    total = 0.0
+    crowded, total = hardware.slowdown(layout.on_a_host(places.ranks)), 0.0
     for units in _mini_batches(work):
         shares = [pack(share, learner.micro_batch_tokens) for share in divide(units, places.ranks)]
         passes = max(map(len, shares))
@@ -118,7 +123,7 @@ def train_seconds(work: Workload, layout: Layout, hardware: Hardware) -> float:
             ]
             for share in shares
         ]
-        total += max(seconds(reduce(add, share, Work()), speed) for share in works)
+        total += crowded * max(seconds(reduce(add, share, Work()), speed) for share in works)
         total += exchanged_bytes(work.shape, places, passes) / _link(layout, hardware)
         total += update_bytes(work.shape, places) / hardware.bandwidth.value
         total += 0.0 if layout.local else hardware.rank_step_seconds.value

@@ -76,7 +76,7 @@ def _shared(work: Workload, base: Layout, hardware: Hardware, devices: int) -> C
 
 def _candidate(work: Workload, layout: Layout, hardware: Hardware, learn: float) -> Candidate:
     shards = shard_seconds(work, layout, hardware)
-    waiting, ahead = (step_seconds(shards, layout, learn, bound) for bound in (0, 1))
+    waiting, ahead = (step_seconds(shards, layout, hardware, learn, bound) for bound in (0, 1))
     return Candidate(layout=layout, generate=makespan(shards, layout.engines), learn=learn, waiting=waiting, ahead=ahead)
 
 

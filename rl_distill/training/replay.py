@@ -65,8 +65,8 @@ def replay(
         raise InputError("--until", f"is {until}, and steps {first} to {last} were recorded", "give one of those")
     finished = (recorded / "summary.json").exists()
     stop = until if until is not None or finished else last
-    say(f"replays steps {first} to {last if stop is None else stop} of {recorded} into {folder}")
     _begin(recorded, recipe)
+    say(f"replays steps {first} to {last if stop is None else stop} of {recorded} into {folder}")
     threads = json.loads((recorded / "environment.json").read_text())["torch_threads"]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -42,6 +42,20 @@ def test_a_plan_can_be_made_for_a_device_of_ones_own(tmp_path):
     assert read_machine(path) == gpu("A100")
 
 
+def test_a_rate_may_be_written_in_short(tmp_path):
+    path = tmp_path / "machine.yaml"
+    names = ("memory_bytes", "bandwidth", "flops_bfloat16", "flops_float32", "link", "network")
+    path.write_text("\n".join(f"{name}: 1e12" for name in names))
+    assert read_machine(path).bandwidth.value == 1e12
+
+
+def test_processes_crowd_a_cpu_up_to_its_cores_and_then_share_them():
+    number = gpu("H100").bandwidth
+    crowded = replace(gpu("H100"), kind="cpu", devices_per_host=replace(number, value=3), crowding=replace(number, value=1.5))
+    assert [crowded.slowdown(count) for count in (0, 1, 2, 3, 6)] == [1.0, 1.0, 1.25, 1.5, 3.0]
+    assert gpu("H100").slowdown(64) == 1.0
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [("{bandwith: 1}", "bandwith"), ("3", "holds no mapping"), ("{bandwidth: fast}", "bandwidth")]
 )
