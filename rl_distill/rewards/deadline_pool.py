@@ -30,7 +30,8 @@ Failure = Literal["timeout", "worker_died", "error"]
 START_SECONDS = 120.0  # a worker imports the caller's main script and the libraries before it takes its first call
 GRACE_SECONDS = 1.0  # between a worker's own alarm and the pool stepping in
 EXTRA_MEMORY_BYTES = 2 << 30  # what one call may allocate on top of the libraries
-MAX_STARTS = 3  # of a pool, for one batch of calls
+MAX_STARTS = 3  # of a call whose pool was lost, or whose process was ended from outside
+ENDED_FROM_OUTSIDE = (signal.SIGTERM, -signal.SIGTERM)  # exit codes, as when a scheduler signals the whole job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ def run_all(
                 outcomes[index] = _outcome(pool, future)
         except (RuntimeError, CancelledError):  # what is done is done; the rest goes on in a new pool
             _discard(workers, pool)
-    lost = Outcome(failure="worker_died", detail=f"its pool was lost {MAX_STARTS} times")
+    lost = Outcome(failure="worker_died", detail=f"its process was ended {MAX_STARTS} times")
     return [outcome or lost for outcome in outcomes]
 
 
@@ -100,8 +101,11 @@ def close_pools() -> None:
         pool.join()
 
 
-def _outcome(pool: ProcessPool, future: ProcessFuture[Any]) -> Outcome:
-    """Waits for one call. A pool that stops forgets the calls it had only queued, so nobody may wait for those blindly."""
+def _outcome(pool: ProcessPool, future: ProcessFuture[Any]) -> Outcome | None:
+    """Waits for one call; None if its process was ended for no fault of the call's own.
+
+    A pool that stops forgets the calls it had only queued, so nobody may wait for those blindly.
+    """
     while not future.done() and pool.active:
         wait([future], timeout=0.5)
     if not future.done():
@@ -113,6 +117,8 @@ def _outcome(pool: ProcessPool, future: ProcessFuture[Any]) -> Outcome:
     except ProcessExpired as death:
         if sys.platform != "win32" and death.exitcode == -signal.SIGALRM:
             return Outcome(failure="timeout")
+        if death.exitcode in ENDED_FROM_OUTSIDE:
+            return None
         return Outcome(failure="worker_died", detail=f"exit code {death.exitcode}")
     except (BrokenProcessPool, CancelledError):
         raise

@@ -57,6 +57,18 @@ def test_call_that_exits_its_process_fails_alone() -> None:
     assert run_all(abs, [(-1,)], deadline=30, workers=TWO) == [Outcome(value=1)]
 
 
+def test_call_whose_process_is_ended_from_outside_is_made_again(tmp_path: Path) -> None:
+    markers = [tmp_path / name for name in "ab"]  # the first time, the shell ends the process that has called it
+    calls = [(f"test -e {marker} || {{ touch {marker}; kill -TERM $PPID; }}",) for marker in markers]
+    assert run_all(os.system, calls, deadline=30, workers=TWO) == [Outcome(value=0)] * 2
+    assert all(marker.exists() for marker in markers)
+
+
+def test_call_that_always_ends_its_process_fails_in_the_end() -> None:
+    [outcome] = run_all(signal.raise_signal, [(signal.SIGTERM,)], deadline=30, workers=TWO)
+    assert (outcome.failure, outcome.detail) == ("worker_died", "its process was ended 3 times")
+
+
 def test_exception_is_an_outcome_that_names_it() -> None:
     [outcome] = run_all(int, [("x",)], deadline=30, workers=TWO)
     assert outcome.failure == "error"
