@@ -12,11 +12,11 @@ from typing import Any
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.config import dump
 from rl_distill.errors import WorkerLost
-from rl_distill.learning.checkpoint import damage, sealed
 from rl_distill.models.loading import save_pretrained
 from rl_distill.models.pretrained import PretrainedModel
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.rollout.scripted import Script
+from rl_distill.sealing import damage, sealed
 from rl_distill.tracking import RunIdentity, open_trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.build import Workshop
