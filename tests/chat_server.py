@@ -1,7 +1,7 @@
 """A chat-completions server in a process of its own that misbehaves as the question tells it to.
 
-A question "3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its second, and well from then
-on; one without a colon is answered well. It speaks HTTP itself, since no server library would send what it sends.
+A question "3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its second, and well from
+then on; one without a colon is answered well. It speaks HTTP itself, since no server library would send what it sends.
 """
 
 import argparse
@@ -26,6 +26,7 @@ ERRORS = {
     "429": "slow down",
     "500": "oops",
 }
+BODIES = {"garbage": b"<html>it works</html>", "unlike": b'{"hello": 1}', "nothing": b"", "deep": b"[" * 100_000}
 QUOTA = {"error": {"message": "out of money", "type": "insufficient_quota", "code": "insufficient_quota"}}
 
 
@@ -118,29 +119,17 @@ class _Service:
         return False
 
     async def behave(self, writer: asyncio.StreamWriter, behavior: str, body: dict[str, Any], key: str) -> str:
+        """Whether to "keep" the connection or to "close" it."""
         if behavior in ERRORS:
             _send(writer, int(behavior), {"error": {"message": ERRORS[behavior]}})
+        elif behavior in BODIES:
+            _send_bytes(writer, 200, BODIES[behavior])
         elif behavior == "quota":
             _send(writer, 429, QUOTA)
         elif behavior == "quoting":
             _send(writer, 401, {"error": {"message": f"incorrect key: {key}"}})
-        elif behavior == "garbage":
-            _send_bytes(writer, 200, b"<html>it works</html>")
-        elif behavior == "unlike":
-            _send(writer, 200, {"hello": 1})
-        elif behavior == "hang":
-            await asyncio.sleep(3600)
-        elif behavior == "drip":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            while True:
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.02)
-        elif behavior == "close":
-            return "close"
-        elif behavior == "cut":
-            writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"choices": [{"mess')
-            await writer.drain()
+        elif behavior in ("hang", "drip", "cut", "close"):
+            await _break_off(writer, behavior)
             return "close"
         else:
             _send(writer, 200, self.completion(behavior, body))
@@ -163,6 +152,20 @@ class _Service:
         if behavior != "no_usage":
             answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5}
         return answer
+
+
+async def _break_off(writer: asyncio.StreamWriter, behavior: str) -> None:
+    if behavior == "hang":
+        await asyncio.sleep(3600)
+    if behavior == "drip":
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+    if behavior == "cut":
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"choices": [{"mess')
+        await writer.drain()
 
 
 def _send(writer: asyncio.StreamWriter, status: int, value: Any, headers: str = "") -> None:

@@ -23,7 +23,7 @@ def asked(questions: list[str], *, num_samples: int = 1, seed: int = 0, **settin
 def teacher_at(*urls: str, retry: RetryPolicy = FAST, request_timeout: float = 5.0, **settings: Any) -> OpenAiTeacher:
     own = {name: settings.pop(name) for name in list(settings) if name in EndpointConfig.__dataclass_fields__}
     endpoints = tuple(EndpointConfig(base_url=url, **own) for url in urls)
-    config = OpenAiTeacherConfig(model="tiny", endpoints=endpoints, request_timeout=request_timeout, **settings)
+    config = OpenAiTeacherConfig(**{"model": "tiny"} | settings, endpoints=endpoints, request_timeout=request_timeout)
     return OpenAiTeacher(config, retry)
 
 

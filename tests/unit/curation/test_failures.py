@@ -54,5 +54,5 @@ def test_pauses_double_up_to_the_longest_and_differ_between_clients():
 
 
 def test_pauses_that_cannot_be_meant_are_refused():
-    with pytest.raises(InputError, match="max_pause is below first_pause"):
+    with pytest.raises(InputError, match="max_pause: is below first_pause"):
         parse(RetryPolicy, {"first_pause": 5.0, "max_pause": 1.0})

@@ -16,6 +16,8 @@ MISBEHAVIOR = {
     "drip": ("time_out", 3, "no answer within 0.3 s"),
     "garbage": ("transport", 3, "the answer is no JSON: '<html>it works</html>'"),
     "unlike": ("transport", 3, "the answer is no chat completion"),
+    "nothing": ("transport", 3, "the answer is no JSON: (nothing)"),
+    "deep": ("transport", 3, "the answer is no JSON: '[[[["),
     "close": ("transport", 3, "disconnected"),
     "cut": ("transport", 3, "closed connection"),
     "500": ("transport", 3, "HTTP 500: oops"),
