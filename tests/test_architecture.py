@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollout": SAMPLING - {"rollout"},
     "learning": RECORDS | {"batch", "models", "algorithms"},
     "evaluation": SAMPLING,
-    "curation": SAMPLING,
+    "curation": SAMPLING | {"tracking"},
     "analysis": RECORDS | {"evaluation", "tracking"},
     "integrations": SAMPLING - {"rewards"} | {"batch", "algorithms", "learning", "training"},
     "cluster": SAMPLING | {"batch", "algorithms", "learning"},
@@ -55,6 +55,8 @@ DOORS = {
     "trl": "integrations/",
     "wandb": "tracking/wandb_tracker.py",
     "math_verify": "rewards/accuracy.py",
+    "openai": "curation/openai_teacher.py",
+    "jsonschema": "curation/chat_answer.py",
 }
 LIBRARIES = {
     "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "omegaconf", "yaml", "pebble", "rich",
