@@ -54,6 +54,8 @@ DOORS = {
     "trl": "integrations/",
     "wandb": "tracking/wandb_tracker.py",
     "math_verify": "rewards/accuracy.py",
+    "datasketch": "curation/near_texts.py",
+    "rapidfuzz": "curation/similarity.py",
 }
 LIBRARIES = {
     "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "omegaconf", "yaml", "pebble", "rich",
