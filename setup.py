@@ -37,6 +37,7 @@ LORA = ["peft"]
 TRL = ["trl>=1.0", "accelerate"]
 WANDB = ["wandb>=0.31"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
+CURATION = ["datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 hashes otherwise than 1: other candidates
 PANDAS = ["pandas"]
 
 setup(
@@ -56,12 +57,14 @@ setup(
         "lora": LORA,
         "trl": TRL,
         "wandb": WANDB,
+        "curation": CURATION,
         "notebooks": [*PANDAS, "jupyterlab", "papermill"],
         "dev": [
             *LORA,
             *TRL,
             *WANDB,
             *CLUSTER,
+            *CURATION,
             *PANDAS,
             "pytest",
             "pytest-xdist",

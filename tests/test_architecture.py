@@ -57,6 +57,8 @@ DOORS = {
     "math_verify": "rewards/accuracy.py",
     "openai": "curation/openai_teacher.py",
     "jsonschema": "curation/chat_answer.py",
+    "datasketch": "curation/near_texts.py",
+    "rapidfuzz": "curation/similarity.py",
 }
 LIBRARIES = {
     "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "omegaconf", "yaml", "pebble", "rich",
