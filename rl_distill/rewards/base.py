@@ -29,6 +29,14 @@ class Reward(ABC):
         """The least that it can give; None where only running it tells."""
         return None
 
+    def check_machine(self) -> None:
+        """See, before a run begins, that this machine has what the reward needs.
+
+        Raises:
+            InputError: it lacks something.
+        """
+        return
+
     @abstractmethod
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         """One unweighted value for each attempt, in order; None where no reward exists (it could not be determined).

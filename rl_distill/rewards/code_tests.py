@@ -59,7 +59,7 @@ class CallTest:
         return _same_value(self.expected, value, tolerance)
 
 
-def tests_of(problem: Problem) -> list[PrintTest | CallTest]:
+def problem_tests(problem: Problem) -> list[PrintTest | CallTest]:
     """The tests of a problem, in order; none if it has none.
 
     Raises:

@@ -82,7 +82,7 @@ def main() -> None:
     """The arguments are what `sandbox.run` decided, as `name=value`; the program lies in the current folder."""
     order = dict(argument.split("=", 1) for argument in sys.argv[1:])
     path, result = order["program"], int(order["result"])
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, "rb") as file:
         source = file.read()
     call = _read_call() if order["mode"] == "call" else None
     limit(order)
@@ -100,7 +100,7 @@ def main() -> None:
         answer(result, called(load(source, path, "solution"), call))
 
 
-def load(source: str, path: str, name: str) -> types.ModuleType:
+def load(source: bytes, path: str, name: str) -> types.ModuleType:
     """Run the program as a module."""
     module = types.ModuleType(name)
     module.__dict__["__file__"] = path

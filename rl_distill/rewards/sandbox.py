@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from rl_distill.errors import InputError
 from rl_distill.rewards import confined
-from rl_distill.rewards.sandbox_watch import SCRATCH_BYTES, Limits, Reason, Watch
+from rl_distill.rewards.sandbox_watch import FILE_BYTES, Limits, Reason, Watch
 
 Ending = Literal["finished", "crashed", "memory", "killed", "not_started"] | Reason
 
@@ -91,16 +91,18 @@ def run(program: str, limits: Limits, *, stdin: str = "", call: Mapping[str, Any
     return _execution(watch, reason, process.returncode)
 
 
-@lru_cache(maxsize=1)
-def check_isolation() -> None:
-    """See for real that a program in the sandbox cannot write elsewhere, connect or fork; once for each process.
+@lru_cache
+def check_machine(*, isolated: bool) -> None:
+    """See that programs can be run, and for real that an isolated one cannot write elsewhere, connect or fork; looks once.
 
     Raises:
-        InputError: this machine cannot isolate programs.
+        InputError: this is not Linux, or it cannot isolate programs.
     """
-    remedy = "run on Linux 5.13 or later with Landlock and libseccomp2, or set `isolation: limits_only` for programs you trust"
     if sys.platform != "linux":
-        raise InputError("rewards.unit_tests.isolation", f"is 'full', which {sys.platform} does not have", remedy)
+        raise InputError("rewards.unit_tests", f"runs programs on Linux only, and this is {sys.platform}", "run it on Linux")
+    if not isolated:
+        return
+    remedy = "run on Linux 5.13 or later with Landlock and libseccomp2, or set `isolation: limits_only` for programs you trust"
     with tempfile.TemporaryDirectory() as outside:
         probe = _PROBE.format(outside=os.path.join(outside, "written"))
         seen = run(probe, Limits(deadline=60.0, memory=512 << 20, output=1 << 16))
@@ -131,7 +133,7 @@ def _started(scratch: str, limits: Limits, result: int, mode: Literal["script", 
         "result": result,
         "cpu_seconds": int(limits.deadline) + EXTRA_CPU_SECONDS,
         "memory_bytes": limits.memory,
-        "file_bytes": SCRATCH_BYTES,
+        "file_bytes": FILE_BYTES,
         "readable": ":".join(_readable_folders()),
         "path": ":".join(_import_path()),
     }

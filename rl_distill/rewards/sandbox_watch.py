@@ -13,6 +13,7 @@ Reason = Literal["timeout", "output_limit", "resource_limit"]
 
 TICK_SECONDS = 0.05  # how often it is looked at what no limit of the kernel bounds: threads and the scratch folder
 SCRATCH_BYTES = 16 << 20
+FILE_BYTES = 8 << 20  # of one file; the kernel sees to it, also in a file without a name
 SCRATCH_FILES = 200
 MAX_THREADS = 64
 

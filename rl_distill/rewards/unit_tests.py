@@ -8,8 +8,8 @@ from typing import Literal
 from rl_distill.config import config, setting
 from rl_distill.rewards.answers import python_code
 from rl_distill.rewards.base import Attempt, Verifier, with_ending
-from rl_distill.rewards.code_tests import CallTest, PrintTest, tests_of
-from rl_distill.rewards.sandbox import Ending, check_isolation, run
+from rl_distill.rewards.code_tests import KEY, CallTest, PrintTest, problem_tests
+from rl_distill.rewards.sandbox import Ending, check_machine, run
 from rl_distill.rewards.sandbox_watch import Limits
 from rl_distill.trajectory import Problem, Status, Verdict
 
@@ -69,8 +69,11 @@ class UnitTests(Verifier):
         about="full: no network, files or processes, refused where the machine cannot give that; limits_only: trusted programs",
     )
 
+    def check_machine(self) -> None:
+        check_machine(isolated=self.isolation == "full")
+
     def can_judge(self, problem: Problem) -> bool:
-        return bool(tests_of(problem))
+        return bool(problem.metadata.get(KEY))
 
     def verdicts(self, attempts: Sequence[Attempt]) -> list[Verdict]:
         """What is known about each attempt, in order.
@@ -78,7 +81,7 @@ class UnitTests(Verifier):
         Raises:
             InputError: a test is malformed, or this machine cannot isolate programs.
         """
-        graded = self.grade([(tests_of(problem), trajectory.response) for problem, trajectory in attempts])
+        graded = self.grade([(problem_tests(problem), trajectory.response) for problem, trajectory in attempts])
         endings = [trajectory.finish_reason for _, trajectory in attempts]
         return [with_ending(verdict, ending, "no_code") for verdict, ending in zip(graded, endings, strict=True)]
 
@@ -90,8 +93,8 @@ class UnitTests(Verifier):
         """
         found: list[Verdict | str] = [_cheap(tests, response) for tests, response in pairs]
         waiting = [(place, code) for place, code in enumerate(found) if not isinstance(code, Verdict)]
-        if waiting and self.isolation == "full":
-            check_isolation()
+        if waiting:
+            self.check_machine()
         stop = Event()
         with ThreadPoolExecutor(self.workers, thread_name_prefix="unit_tests") as pool:
             try:

@@ -238,7 +238,8 @@ class Workshop:
                 self._inputs[field] = Tokenized(groups, self.prompter, field=field)
             else:
                 with _named(f"{field}.rewards"):
-                    WeightedRewards(settings.rewards)
+                    for reward in WeightedRewards(settings.rewards).rewards:
+                        reward.check_machine()
                 self._inputs[field] = prompts_for(settings, groups, self.prompter, field)
         return self._inputs[field]
 
