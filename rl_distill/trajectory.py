@@ -84,6 +84,7 @@ class Trajectory:
     finish_reason: FinishReason = "stop"
     score: Score | None = None
     seed: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # where it came from and what it cost, plain data
 
     def __post_init__(self) -> None:
         for name in ALIGNED:

@@ -62,7 +62,7 @@ DOORS = {
 }
 LIBRARIES = {
     "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "omegaconf", "yaml", "pebble", "rich",
-    "matplotlib", "pandas", "accelerate", "pytest", *DOORS,
+    "matplotlib", "pandas", "pyarrow", "huggingface_hub", "accelerate", "pytest", *DOORS,
 }  # fmt: skip
 FORBIDDEN_WORDS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "core", "v2", "new", "my"}
 ENTRANCES = ["rl_distill", *(f"rl_distill.{name}" for name in ("recipe", "cli") if (PACKAGE / f"{name}.py").exists())]

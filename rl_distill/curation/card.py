@@ -85,7 +85,7 @@ def card_text(recipe: "CurationRecipe", data: Mapping[str, Any]) -> str:
     """The README of the published folder."""
     published, verification = data["published"], data["verification"]
     names = ["sft", *(["pairs"] if published["pairs"] else [])]
-    teacher = f"Answers by `{data['teacher']}`, seed {data['seed']}. " if data["teacher"] else "Attempts as their sets gave them. "
+    teacher = f"Answers by `{data['teacher']}`, seed {data['seed']}. " if data["teacher"] else "Attempts as the sets have them. "
     judge, recorded = verification["judge"], verification["recorded"]
     return TEMPLATE.format(
         configs="\n".join(f"- config_name: {name}\n  data_files: {name}/*.parquet" for name in names),
@@ -193,4 +193,5 @@ def _hits(dropped: Mapping[str, Mapping[str, int]]) -> Iterator[list[str]]:
 def _table(header: Sequence[str], rows: Iterator[list[str]] | Sequence[list[str]]) -> str:
     """Markdown; "" without rows."""
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
-    return "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {line} |" for line in lines)]) if lines else ""
+    top = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    return "\n".join([*top, *(f"| {line} |" for line in lines)]) if lines else ""

@@ -13,7 +13,7 @@ from rl_distill.curation.openai_teacher import OpenAiTeacher, OpenAiTeacherConfi
 from rl_distill.curation.store import ResponseStore
 from rl_distill.curation.teacher import Response, TeacherRequest, TeacherSampling
 from rl_distill.seeding import addressed_seed
-from rl_distill.trajectory import Message, Verdict
+from rl_distill.trajectory import Message, Status, Verdict
 
 TEMPLATE = """You compare a solution's final answer with the reference answer to a problem. Do not solve the problem yourself.
 The answers agree if they mean the same, however they are written (2/4 and 0.5; 3 hours and 180 minutes; "x = 2" and "2").
@@ -100,14 +100,12 @@ class Bench:
             unique = list({request.row_key: request for request in requests.values()}.values())
             done = generate(teacher, unique, store, self._judge.generation, self._note)
             found = {response.row_key: response for response in done.responses()}
-        return [
-            _verdict(found[requests[question].row_key], rule) for question, rule in zip(questions, before, strict=True)
-        ]
+        return [_verdict(found[requests[question].row_key], rule) for question, rule in zip(questions, before, strict=True)]
 
 
 def _verdict(response: Response, rule: Verdict) -> Verdict:
     if response.failure is not None:
         return Verdict(status=rule.status, method=rule.method, detail=f"judge failed: {response.failure}")
     said = json.loads(response.text)
-    status = "correct" if said["correct"] else "wrong"
+    status: Status = "correct" if said["correct"] else "wrong"
     return Verdict(status=status, method="judge", detail=f"{rule.method}: {rule.status}; {said['reason']}")

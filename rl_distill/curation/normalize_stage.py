@@ -41,9 +41,7 @@ class Cleaning:
                 kept.append(replace(group, problem=problem))
             else:
                 reason, detail = fault
-                drops.append(
-                    Drop(stage="normalise", problem_id=problem.id, source=problem.source, reason=reason, detail=detail)
-                )
+                drops.append(Drop(stage="normalise", problem_id=problem.id, source=problem.source, reason=reason, detail=detail))
         return StageResult(groups=kept, drops=drops)
 
     def _fault(self, problem: Problem, patterns: Sequence[re.Pattern[str]]) -> tuple[str, str] | None:

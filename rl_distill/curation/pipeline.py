@@ -84,8 +84,8 @@ class Curation:
             Stage("ingest", [dump(recipe.problems), _digests(recipe.problems)], lambda _: _ingest(recipe)),
             Stage("normalise", dump(recipe.cleaning), lambda groups: recipe.cleaning.apply(groups)),
         ]
-        if recipe.dedup is not None:
-            found.append(Stage("dedup", dump(recipe.dedup), lambda groups: _filtered(groups, recipe.dedup.apply)))
+        if (dedup := recipe.dedup) is not None:
+            found.append(Stage("dedup", dump(dedup), lambda groups: _filtered(groups, dedup.apply)))
         if recipe.decontaminate is not None:
             sets = recipe.decontaminate.against
             found.append(Stage("decontaminate", [dump(recipe.decontaminate), _digests(sets)], self._decontaminate))
@@ -226,9 +226,7 @@ def _digests(problem_sets: Sequence[Any]) -> dict[str, str]:
     }
 
 
-def _filtered(
-    groups: Sequence[Group], keep: Callable[[Sequence[Problem]], tuple[list[Problem], list[Drop]]]
-) -> StageResult:
+def _filtered(groups: Sequence[Group], keep: Callable[[Sequence[Problem]], tuple[list[Problem], list[Drop]]]) -> StageResult:
     kept, drops = keep([group.problem for group in groups])
     names = {problem.id for problem in kept}
     return StageResult(groups=[group for group in groups if group.problem.id in names], drops=drops)

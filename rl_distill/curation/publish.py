@@ -74,7 +74,9 @@ def push(folder: Path, repository: str) -> str:
         api.upload_folder(repo_id=repository, repo_type="dataset", folder_path=folder)
     except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError("--push", f"{repository!r} is refused ({reason})", "log in with `hf auth login`, or upload later") from None
+        raise InputError(
+            "--push", f"{repository!r} is refused ({reason})", "log in with `hf auth login`, or upload later"
+        ) from None
     return f"https://huggingface.co/datasets/{repository}"
 
 
@@ -104,7 +106,8 @@ def _write_groups(path: Path, groups: Sequence[Group]) -> None:
 
 
 def _write_parquet(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    from datasets import Dataset
+    import pyarrow
+    from pyarrow import parquet
 
     folder.mkdir()
-    Dataset.from_list(list(rows)).to_parquet(folder / "train.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), folder / "train.parquet")

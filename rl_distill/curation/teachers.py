@@ -10,6 +10,7 @@ from rl_distill.curation.fingerprint import canonical_json
 from rl_distill.curation.openai_teacher import OpenAiTeacher, OpenAiTeacherConfig
 from rl_distill.curation.procedural_teacher import ProceduralTeacher
 from rl_distill.curation.teacher import Teacher
+from rl_distill.rollout.engine import Engine
 from rl_distill.rollout.engines import AnyEngine
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
 
@@ -60,6 +61,7 @@ def _engine_teacher(teacher: EngineTeacherConfig) -> EngineTeacher:
     tokenizer = load_tokenizer(teacher.model)
     model = load_model(teacher.model, field="teacher.model")
     revision = sha256(canonical_json(weight_digests(named_weights(model))).encode()).hexdigest()
+    engine: Engine
     if isinstance(teacher.engine, HfEngineConfig):
         engine = HfEngine(model, tokenizer, teacher.engine, name="teacher")
     else:

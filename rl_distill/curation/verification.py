@@ -26,7 +26,7 @@ class Verification:
     accuracy: Accuracy = setting(Accuracy(), about="compares final answers: exactly, as numbers, symbolically")
     unit_tests: UnitTests = setting(UnitTests(), about="runs programs against the tests of their problem")
     judge: Judge | None = setting(None, about="a language model for what rules could not settle; none leaves it so")
-    audit_rows: int = setting(100, about="accepted and as many rejected attempts that are put aside for a person to look at", ge=0)
+    audit_rows: int = setting(100, about="accepted and as many rejected attempts that are put aside for a person", ge=0)
 
 
 @dataclass(frozen=True, slots=True)
