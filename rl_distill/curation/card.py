@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rl_distill.curation.extract import length_of
 from rl_distill.curation.stage_folder import StageFolder
+from rl_distill.curation.teachers import AnyTeacher, ProceduralTeacherConfig
 from rl_distill.trajectory import Group
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def card_data(
     return {
         "name": recipe.name,
         "seed": recipe.seed,
-        "teacher": getattr(recipe.teacher, "model", getattr(recipe.teacher, "name", None)),
+        "teacher": _name(recipe.generate.teacher) if recipe.generate else None,
         "published": {
             "problems": len(taught),
             "sft": sum(len(group.trajectories) for group in taught),
@@ -144,6 +145,10 @@ def plot_lengths(groups: Sequence[Group], path: Path) -> None:
     axis.legend()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def _name(teacher: AnyTeacher) -> str:
+    return teacher.name if isinstance(teacher, ProceduralTeacherConfig) else teacher.model
 
 
 def _bill(generation: Mapping[str, Any]) -> str:

@@ -8,8 +8,9 @@ A stage is a function of its settings and of the rows it gets; both make its add
 so that a repeated command goes on where the last one stopped, and a changed key does again only what depends on it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rl_distill.curation.fingerprint import run_settings
 from rl_distill.curation.generate import Note, generate
 from rl_distill.curation.judge import Bench
 from rl_distill.curation.publish import publish
-from rl_distill.curation.recipe import CurationRecipe
+from rl_distill.curation.recipe import Asking, CurationRecipe
 from rl_distill.curation.stage_folder import StageFolder, StageResult, made
 from rl_distill.curation.store import ResponseStore
 from rl_distill.curation.teacher import Teacher, TeacherRequest, requests_for
@@ -28,7 +29,7 @@ from rl_distill.curation.teachers import build_teacher
 from rl_distill.curation.validate import validate
 from rl_distill.curation.verification import GradeAll, verify
 from rl_distill.problems.base import data_digests
-from rl_distill.trajectory import Group, Message, Problem
+from rl_distill.trajectory import Group, Problem
 
 VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
 STORE, JUDGED, STAGES = "responses", "judge", "stages"
@@ -89,27 +90,14 @@ class Curation:
         if recipe.decontaminate is not None:
             sets = recipe.decontaminate.against
             found.append(Stage("decontaminate", [dump(recipe.decontaminate), _digests(sets)], self._decontaminate))
-        if recipe.teacher is not None:
-            found.append(Stage("generate", self._asked(), self._generate))
+        if (asking := recipe.generate) is not None:
+            found.append(Stage("generate", [_answers_depend_on(asking), recipe.seed], partial(self._generate, asking)))
         return [
             *found,
             Stage("extract", dump(recipe.reasoning), lambda groups: extract(groups, recipe.reasoning)),
             Stage("verify", [dump(recipe.verification), recipe.seed], self._verify),
             Stage("select", [dump(recipe.select), recipe.seed], self._select),
         ]
-
-    def requests(self, problems: Sequence[Problem]) -> list[TeacherRequest]:
-        """What the teacher is asked about problems."""
-        recipe = self.recipe
-        return requests_for(
-            problems,
-            [_without_system(recipe.prompt.messages(problem.prompt)) for problem in problems],
-            num_samples=recipe.num_samples,
-            sampling=recipe.sampling,
-            seed=recipe.seed,
-            system_prompt=recipe.prompt.system,
-            overrides=recipe.sampling_overrides,
-        )
 
     def pool(self) -> list[Group]:
         """The problems as the teacher is asked about them; makes the stages before that."""
@@ -119,17 +107,6 @@ class Curation:
                 break
             rows = self._made(number, stage, rows, "" if stage.name == "ingest" else rows.digest)
         return rows.groups()
-
-    def store_settings(self, teacher: Teacher) -> dict[str, Any]:
-        """What the teacher's answers depend on beside their rows."""
-        recipe = self.recipe
-        return run_settings(
-            teacher,
-            template=recipe.prompt.instruction,
-            sampling=recipe.sampling,
-            seed=recipe.seed,
-            system_prompt=recipe.prompt.system,
-        )
 
     def _made(self, number: int, stage: Stage, rows: StageFolder, before: str) -> StageFolder:
         address = {"stage": stage.name, "version": VERSION, "settings": stage.settings, "rows": before}
@@ -165,22 +142,14 @@ class Curation:
             return []
         return [group.problem for one in self.recipe.decontaminate.against for group in one.groups()]
 
-    def _asked(self) -> Mapping[str, Any]:
-        """Prices, limits and addresses change what is paid, not what is answered."""
-        recipe = self.recipe
-        kept = ("prompt", "num_samples", "sampling", "sampling_overrides", "seed")
-        teacher = {key: value for key, value in dump(recipe.teacher).items() if key not in ("endpoints", "request_timeout")}
-        return {"teacher": teacher, **{key: dump(recipe)[key] for key in kept}}
-
-    def _generate(self, groups: list[Group]) -> StageResult:
-        recipe = self.recipe
-        assert recipe.teacher is not None, "the stage is there only with it"
-        requests = self.requests([group.problem for group in groups])
-        teacher = build_teacher(recipe.teacher, recipe.generation.retry)
-        with ResponseStore(self.path / STORE, self.store_settings(teacher)) as store:
-            done = generate(teacher, requests, store, recipe.generation, self._note)
+    def _generate(self, asking: Asking, groups: list[Group]) -> StageResult:
+        seed = self.recipe.seed
+        requests = requests_to(asking, [group.problem for group in groups], seed)
+        teacher = build_teacher(asking.teacher, asking.limits.retry)
+        with ResponseStore(self.path / STORE, store_settings(asking, teacher, seed)) as store:
+            done = generate(teacher, requests, store, asking.limits, self._note)
             answers = iter(zip(requests, done.responses(), strict=True))
-            rows = [_answered(group, [next(answers) for _ in range(recipe.num_samples)]) for group in groups]
+            rows = [_answered(group, [next(answers) for _ in range(asking.num_samples)]) for group in groups]
         facts = {
             "rows": dict(sorted((label or "good", count) for label, count in done.counts.items())),
             "repeated": done.num_repeated,
@@ -201,6 +170,32 @@ class Curation:
             groups, left_out = operation.apply(groups, self.recipe.seed, length)
             drops += left_out
         return StageResult(groups=groups, drops=drops)
+
+
+def requests_to(asking: Asking, problems: Sequence[Problem], seed: int) -> list[TeacherRequest]:
+    """What the teacher is asked about problems."""
+    return requests_for(
+        problems,
+        [tuple(turn for turn in asking.prompt.messages(problem.prompt) if turn.role != "system") for problem in problems],
+        num_samples=asking.num_samples,
+        sampling=asking.sampling,
+        seed=seed,
+        system_prompt=asking.prompt.system,
+        overrides=asking.sampling_overrides,
+    )
+
+
+def store_settings(asking: Asking, teacher: Teacher, seed: int) -> dict[str, Any]:
+    """What the teacher's answers depend on beside their rows."""
+    prompt = asking.prompt
+    return run_settings(teacher, template=prompt.instruction, sampling=asking.sampling, seed=seed, system_prompt=prompt.system)
+
+
+def _answers_depend_on(asking: Asking) -> dict[str, Any]:
+    """Its settings without prices, limits and addresses, which change what is paid and by whom, not what is answered."""
+    settings = {key: value for key, value in dump(asking).items() if key != "limits"}
+    teacher = {key: value for key, value in settings["teacher"].items() if key not in ("endpoints", "request_timeout")}
+    return settings | {"teacher": teacher}
 
 
 def _ingest(recipe: CurationRecipe) -> StageResult:
@@ -235,10 +230,6 @@ def _filtered(groups: Sequence[Group], keep: Callable[[Sequence[Problem]], tuple
 def _answered(group: Group, answers: Sequence[tuple[TeacherRequest, Any]]) -> Group:
     attempts = tuple(raw_attempt(group.problem, request.conversation, response) for request, response in answers)
     return Group(problem=group.problem, trajectories=attempts)
-
-
-def _without_system(messages: Sequence[Message]) -> tuple[Message, ...]:
-    return tuple(turn for turn in messages if turn.role != "system")
 
 
 def _length(groups: Sequence[Group]) -> Callable[[str], int]:

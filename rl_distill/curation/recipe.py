@@ -27,6 +27,18 @@ class Contamination:
 
 
 @config
+class Asking:
+    """Putting problems to a teacher."""
+
+    teacher: AnyTeacher = setting(about="who answers")
+    prompt: PromptFormat = setting(PromptFormat(), about="how a problem is put")
+    num_samples: int = setting(1, about="answers to each problem", ge=1)
+    sampling: TeacherSampling = setting(TeacherSampling(), about="how they are drawn")
+    sampling_overrides: Mapping[str, TeacherSampling] = setting({}, about="by problem id, in place of `sampling`")
+    limits: Generation = setting(Generation(), about="retries, prices and limits")
+
+
+@config
 class CurationRecipe:
     """From problems and a teacher to verified attempts, positives and pairs."""
 
@@ -38,24 +50,12 @@ class CurationRecipe:
     cleaning: Cleaning = setting(Cleaning(), about="what is no problem at all")
     dedup: Dedup | None = setting(Dedup(), about="one of several problems that ask the same; none keeps all")
     decontaminate: Contamination | None = setting(None, about="leaves out what the evaluation asks; none leaves out nothing")
-    teacher: AnyTeacher | None = setting(None, about="who answers; none keeps the attempts that the sets come with")
-    prompt: PromptFormat = setting(PromptFormat(), about="how a problem is put to the teacher")
-    num_samples: int = setting(1, about="answers to each problem", ge=1)
-    sampling: TeacherSampling = setting(TeacherSampling(), about="how they are drawn")
-    sampling_overrides: Mapping[str, TeacherSampling] = setting({}, about="by problem id, in place of `sampling`")
-    generation: Generation = setting(Generation(), about="retries, prices and limits")
+    generate: Asking | None = setting(None, about="who is asked, and how; none keeps the attempts that the sets come with")
     reasoning: ReasoningFormat = setting(ReasoningFormat(), about="how reasoning and answer become one reply")
     verification: Verification = setting(Verification(), about="how attempts are graded")
     select: tuple[AnyOperation, ...] = setting((), about="what the pool is cut down to, one after the other")
     pairs: Pairs | None = setting(Pairs(), about="which pairs are made; none makes none")
     max_tokens: int | None = setting(None, about="longest attempt that is published, in the teacher's tokens; none: any", ge=1)
-
-    def __post_init__(self) -> None:
-        if self.teacher is None:
-            plain = CurationRecipe.__dataclass_fields__
-            for name in ("num_samples", "sampling", "sampling_overrides", "generation", "prompt"):
-                if getattr(self, name) != plain[name].default:
-                    raise ValueError(f"{name} has no effect without a teacher: drop it, or name a teacher")
 
     @property
     def path(self) -> Path:
