@@ -32,7 +32,8 @@ from rl_distill.problems.base import data_digests
 from rl_distill.trajectory import Group, Problem
 
 VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
-STORE, JUDGED, STAGES = "responses", "judge", "stages"
+STORE, JUDGED, STAGES = "responses", "judge", "stages"  # folders
+PAIR = "pair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ class Curation:
         def compute() -> StageResult:
             groups = rows.groups() if before else []
             result = stage.run(groups)
-            refuse_empty(stage.name, result.groups, result.drops)
+            if stage.name != PAIR:  # a pool without wrong attempts is still one to imitate
+                refuse_empty(stage.name, result.groups, result.drops)
             return result
 
         folder, computed = made(self.path / STAGES / f"{number:02d}-{stage.name}", address, compute)
@@ -130,7 +132,7 @@ class Curation:
             kept, drops = pairs.apply(groups, _length(groups))
             return StageResult(groups=kept, drops=drops)
 
-        return self._made(number, Stage("pair", dump(pairs), run), chosen, chosen.digest)
+        return self._made(number, Stage(PAIR, dump(pairs), run), chosen, chosen.digest)
 
     def _decontaminate(self, groups: list[Group]) -> StageResult:
         assert self.recipe.decontaminate is not None, "the stage is there only with it"
