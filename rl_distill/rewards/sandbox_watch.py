@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from rl_distill.rewards.confined import READY
+
 Reason = Literal["timeout", "output_limit", "resource_limit"]
 
 TICK_SECONDS = 0.05  # how often it is looked at what no limit of the kernel bounds: threads and the scratch folder
@@ -95,7 +97,7 @@ class Watch:
         chunk = os.read(pipe, 1 << 16)
         received = self._outputs[pipe]
         received += chunk
-        if len(received) > self._limits.output:
+        if len(received) > self._limits.output + len(READY):
             self._reason = "output_limit"
         return bool(chunk)
 
