@@ -70,7 +70,8 @@ class Watch:
             now = time.monotonic()
             if now >= deadline:
                 self._reason = "timeout"
-            elif now >= next_look and not self._ended:
+                return
+            if now >= next_look and not self._ended:
                 self._look()
                 next_look = now + TICK_SECONDS
             ready = selector.select(0 if self._ended else TICK_SECONDS)
