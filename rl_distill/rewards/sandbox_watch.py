@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from rl_distill.rewards.confined import READY
+
 Reason = Literal["timeout", "output_limit", "resource_limit"]
 
 TICK_SECONDS = 0.05  # how often it is looked at what no limit of the kernel bounds: threads and the scratch folder
@@ -68,7 +70,8 @@ class Watch:
             now = time.monotonic()
             if now >= deadline:
                 self._reason = "timeout"
-            elif now >= next_look and not self._ended:
+                return
+            if now >= next_look and not self._ended:
                 self._look()
                 next_look = now + TICK_SECONDS
             ready = selector.select(0 if self._ended else TICK_SECONDS)
@@ -95,7 +98,7 @@ class Watch:
         chunk = os.read(pipe, 1 << 16)
         received = self._outputs[pipe]
         received += chunk
-        if len(received) > self._limits.output:
+        if len(received) > self._limits.output + len(READY):
             self._reason = "output_limit"
         return bool(chunk)
 

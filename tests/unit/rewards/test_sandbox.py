@@ -124,10 +124,12 @@ def test_a_program_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     )
     package = str(Path(sandbox.__file__).parents[2])
     parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": package})
-    until(lambda: list(tmp_path.glob("*/started")))
-    [child] = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-    parent.kill()
-    parent.wait()
+    try:
+        until(lambda: list(tmp_path.glob("*/started")))
+        [child] = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    finally:
+        parent.kill()
+        parent.wait()
     until(lambda: not _lives(int(child)))
 
 
