@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rl_distill.curation.near_texts import NearTexts
 from rl_distill.curation.normalize import words
@@ -24,12 +23,8 @@ class Rule(ABC):
     """One way in which a question can be like an evaluation problem."""
 
     @abstractmethod
-    def match(self, question: Question, sketch: Any) -> Match | None:
-        """The evaluation problem that the question is most like; the first of equals; None where it is like none.
-
-        Args:
-            sketch: MinHash of `question.sorted_text`.
-        """
+    def match(self, question: Question) -> Match | None:
+        """The evaluation problem that the question is most like; the first of equals; None where it is like none."""
 
 
 class SharedWords(Rule):
@@ -55,7 +50,7 @@ class SharedWords(Rule):
             for run in runs:
                 self.places[length][run].append(place)
 
-    def match(self, question: Question, sketch: Any) -> Match | None:
+    def match(self, question: Question) -> Match | None:
         shared = self._shared(words(question.text))
         found = [
             (len(runs) / self.num_runs[place], -place)
@@ -87,22 +82,19 @@ class HighRatio(Rule):
         at_least: the ratio, in per cent.
     """
 
-    def __init__(
-        self, evaluation: Sequence[Question], sketches: Sequence[Any], jaccard: float, at_least: float, keep_variants: bool
-    ):
+    def __init__(self, evaluation: Sequence[Question], jaccard: float, at_least: float, keep_variants: bool) -> None:
         self.evaluation, self.at_least, self.keep_variants = evaluation, at_least, keep_variants
         self.near = NearTexts(jaccard)
-        for place, sketch in enumerate(sketches):
-            self.near.add(place, sketch)
+        for place, question in enumerate(evaluation):
+            self.near.add(place, question.sketch(by_numbers=keep_variants))
 
-    def match(self, question: Question, sketch: Any) -> Match | None:
-        places = self.near.candidates(sketch)
+    def match(self, question: Question) -> Match | None:
         found = [
             (likeness(question, self.evaluation[place], self.at_least, same_numbers=self.keep_variants), -place)
-            for place in places
+            for place in self.near.candidates(question.sketch(by_numbers=self.keep_variants))
         ]
-        best, place = max(found, default=(0.0, 0))
-        return Match(-place, f"ratio {best:.1f}") if best else None
+        best, negative = max(found, default=(0.0, 0))
+        return Match(-negative, f"ratio {best:.1f}") if best else None
 
 
 class SameSkeleton(Rule):
@@ -120,7 +112,7 @@ class SameSkeleton(Rule):
             if question.answer is not None and len(question.numbers) >= min_numbers:
                 self.places[_skeleton(question), question.answer].append(place)
 
-    def match(self, question: Question, sketch: Any) -> Match | None:
+    def match(self, question: Question) -> Match | None:
         if question.answer is None:
             return None
         places = self.places.get((_skeleton(question), question.answer), ())

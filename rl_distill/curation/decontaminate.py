@@ -8,7 +8,6 @@ from pydantic import field_validator, model_validator
 from rl_distill.config import config, setting
 from rl_distill.curation.contamination import HighRatio, Rule, SameSkeleton, SharedWords
 from rl_distill.curation.drop import Drop
-from rl_distill.curation.near_texts import sketches
 from rl_distill.curation.question import Question
 from rl_distill.errors import InputError
 from rl_distill.trajectory import Problem
@@ -71,10 +70,9 @@ class Decontaminate:
                 "curation.decontaminate", "has no evaluation problems to compare with", "name the sets you evaluate on"
             )
         rules = self._rules([Question.of(problem) for problem in evaluation])
-        questions = [Question.of(problem) for problem in problems]
         kept, drops = [], []
-        for problem, question, sketch in zip(problems, questions, sketches(each.sorted_text for each in questions), strict=True):
-            drop = _first_match(problem, question, sketch, rules, evaluation)
+        for problem in problems:
+            drop = _first_match(problem, rules, evaluation)
             if drop is None:
                 kept.append(problem)
             else:
@@ -88,18 +86,16 @@ class Decontaminate:
             if name == "ngram":
                 made[name] = SharedWords(evaluation, (self.ngram_words, self.short_ngram_words), self.ngram_coverage, keep)
             elif name == "ratio":
-                near = list(sketches(question.sorted_text for question in evaluation))
-                made[name] = HighRatio(evaluation, near, self.jaccard, self.ratio, keep)
+                made[name] = HighRatio(evaluation, self.jaccard, self.ratio, keep)
             else:
                 made[name] = SameSkeleton(evaluation, self.min_numbers, self.skeleton_ratio)
         return made
 
 
-def _first_match(
-    problem: Problem, question: Question, sketch: object, rules: dict[RuleName, Rule], evaluation: Sequence[Problem]
-) -> Drop | None:
+def _first_match(problem: Problem, rules: dict[RuleName, Rule], evaluation: Sequence[Problem]) -> Drop | None:
+    question = Question.of(problem)
     for name, rule in rules.items():
-        found = rule.match(question, sketch)
+        found = rule.match(question)
         if found is not None:
             return Drop(
                 stage=STAGE,

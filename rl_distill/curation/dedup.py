@@ -6,8 +6,9 @@ from typing import Literal
 
 from rl_distill.config import config, setting
 from rl_distill.curation.drop import Drop
-from rl_distill.curation.near_texts import NearTexts, sketches
+from rl_distill.curation.near_texts import NearTexts
 from rl_distill.curation.question import Question, answers_differ, likeness
+from rl_distill.errors import InputError
 from rl_distill.trajectory import Problem
 
 STAGE = "dedup"
@@ -34,15 +35,19 @@ class Dedup:
         """Problems that are kept, and the others with what each is like; both in the order given.
 
         Raises:
-            InputError: a library is missing.
+            InputError: `sources` names one that no problem has, or a library is missing.
         """
+        unknown = set(self.sources) - {problem.source for problem in problems}
+        if problems and unknown:
+            raise InputError("curation.dedup.sources", f"no problem is from {', '.join(sorted(unknown))}", "mend the names")
         order = self._order(problems)
         questions = [Question.of(problems[place]) for place in order]
         near = NearTexts(self.jaccard)
         kept: list[int] = []  # places in `order`
         drops: dict[int, Drop] = {}
-        for rank, sketch in enumerate(sketches(question.sorted_text for question in questions)):
-            found = [(self._likeness(questions[rank], questions[other]), -other) for other in near.candidates(sketch)]
+        for rank, question in enumerate(questions):
+            sketch = question.sketch(by_numbers=self.variants == "keep")
+            found = [(self._likeness(question, questions[other]), -other) for other in near.candidates(sketch)]
             best, other = max(found, default=(0.0, 0))
             if best:
                 drops[order[rank]] = _drop(problems, questions, order, rank, -other, best)

@@ -4,9 +4,10 @@ MinHash (Broder, 1997) with banding (Mining of Massive Datasets, chapter 3). Wha
 the threshold, and some below it. It depends on the texts alone, not on the order in which they come or on the process.
 """
 
-from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ _SEED = 1  # of the permutations: part of what a curated set is a function of
 
 
 class NearTexts:
-    """Texts by number, found again by similarity of their sets of 5 consecutive characters.
+    """Sketches by number, found again by similarity.
 
     Args:
         jaccard: similarity from which a text should be found, in (0, 1).
@@ -35,21 +36,31 @@ class NearTexts:
 
         self._index: Any = MinHashLSH(threshold=jaccard, num_perm=NUM_PERMUTATIONS)
 
-    def add(self, number: int, sketch: Any) -> None:
-        self._index.insert(number, sketch)
+    def add(self, number: int, sketched: Any) -> None:
+        self._index.insert(number, sketched)
 
-    def candidates(self, sketch: Any) -> list[int]:
+    def candidates(self, sketched: Any) -> list[int]:
         """Numbers of the texts added so far that are probably alike, ascending."""
-        return sorted(self._index.query(sketch))
+        return sorted(self._index.query(sketched))
 
 
-def sketches(texts: Iterable[str]) -> Iterator[Any]:
-    """The MinHash of each text, one at a time."""
+def sketch(text: str, key: str = "") -> Any:
+    """The MinHash of a text's runs of 5 characters; the runs of two texts are compared by `sketch(one).jaccard(sketch(other))`.
+
+    Args:
+        key: texts under different keys have nothing in common, so that they are no candidates of each other.
+    """
+    found = _empty_sketch().copy()
+    found.update_batch(_shingle_hashes(text))
+    found.hashvalues ^= np.uint32(crc32(key.encode("utf-8", "surrogatepass")))
+    return found
+
+
+@cache
+def _empty_sketch() -> Any:
     from datasketch import MinHash
 
-    yield from MinHash.generator(
-        (_shingle_hashes(text) for text in texts), num_perm=NUM_PERMUTATIONS, seed=_SEED, hashfunc=int, scheme="affine32"
-    )
+    return MinHash(num_perm=NUM_PERMUTATIONS, seed=_SEED, hashfunc=int, scheme="affine32")
 
 
 def _shingle_hashes(text: str) -> list[int]:
@@ -57,7 +68,8 @@ def _shingle_hashes(text: str) -> list[int]:
     codes = np.frombuffer(text.ljust(SHINGLE_CHARS).encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
     windows = np.lib.stride_tricks.sliding_window_view(codes, SHINGLE_CHARS)
     mixed: NDArray[np.uint64] = (windows * _WEIGHTS).sum(axis=1, dtype=np.uint64) * _GOLDEN  # modulo 2**64
-    return np.unique(mixed >> np.uint64(32)).tolist()
+    hashes: list[int] = np.unique(mixed >> np.uint64(32)).tolist()
+    return hashes
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as in Knuth's multiplicative hashing

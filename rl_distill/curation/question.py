@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
+from rl_distill.curation.near_texts import sketch
 from rl_distill.curation.normalize import normalized, numbers, sentences_sorted
 from rl_distill.curation.similarity import ratio
 from rl_distill.rewards import answers
@@ -28,6 +30,10 @@ class Question:
         text = normalized(problem.prompt)
         in_order = sentences_sorted(text)
         return cls(text, numbers(text), in_order, numbers(in_order), answer_key(problem.answer))
+
+    def sketch(self, *, by_numbers: bool) -> Any:
+        """MinHash of the sorted text; `by_numbers`: questions with other numbers are no candidates of each other."""
+        return sketch(self.sorted_text, " ".join(sorted(self.numbers)) if by_numbers else "")
 
 
 def likeness(one: Question, other: Question, at_least: float, *, same_numbers: bool) -> float:

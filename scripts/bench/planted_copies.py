@@ -25,6 +25,32 @@ SYNONYMS = {
     "per": "for each",
 }  # fmt: skip
 SPELLED = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+# What can be measured without data: word problems, and a few with formulas, each with its answer.
+WRITTEN = tuple(
+    Problem(id=f"written-{number}", prompt=" ".join(prompt.split()), answer=answer, source="written")
+    for number, (answer, prompt) in enumerate(
+        {
+            "36": """A bakery bakes 48 loaves in the morning. In the afternoon Marta bakes 17 loaves more. At noon 29
+                loaves are sold to a hotel. How many loaves are left for the shop?""",
+            "60": """Pavel reads 14 pages of his book every day. His sister Lena reads 9 pages of hers. After 12 days
+                both put their books away. How many pages more than Lena has Pavel read then?""",
+            "158": """A tram has 5 cars. Each car has 36 seats. On Monday there are 22 empty seats in the whole tram. How
+                many seats are taken on Monday?""",
+            "93": """The gardener Tomas plants tulips in 7 rows. There are 15 tulips in each row. A storm breaks 18 of
+                them, and Tomas buys 6 new ones. How many tulips stand in the garden after that?""",
+            "55": """A bottle holds 750 millilitres of juice. Ines fills 4 glasses of 160 millilitres each. What is left
+                she shares between her 2 children, such that both get the same. How many millilitres does each child
+                get?""",
+            "14": """Let $a$ and $b$ be positive integers such that $3a + 5b = 47$ and $a - b = 5$. Find the value of $a
+                + 2b$, if it is an integer, and give it in lowest terms.""",
+            "27": """A rectangle has sides of length $\\frac{9}{2}$ and $8$. A square with side $3$ is cut from one of
+                its corners. What is the area that is left of the rectangle?""",
+            "120": """Yusuf saves 35 dollars each month. He started with 120 dollars in January. In the month of June he
+                buys a bicycle for 210 dollars. How many dollars has he left at the end of June, if he saved 6
+                times?""",
+        }.items()
+    )
+)
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\d)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
