@@ -115,7 +115,8 @@ def test_a_pool_without_attempts_is_no_pool_of_good_ones(operation: Operation, g
     ("statuses", "reason"),
     [
         ("cccc", "too_easy"), ("wwww", "too_hard"), ("cwww", None), ("cccw", None), ("cccccccccw", None),
-        ("c" + 29 * "w", "too_hard"), ("ccc" + 27 * "w", None), ("uu", "not_verified"), ("", "not_verified"), ("cu", "too_easy"), ("wuuu", "too_hard"),
+        ("c" + 29 * "w", "too_hard"), ("ccc" + 27 * "w", None), ("uu", "not_verified"), ("", "not_verified"), ("cu", "too_easy"),
+        ("wuuu", "too_hard"),
     ],
 )  # fmt: skip
 def test_pass_rate_is_the_share_of_correct_among_verified_attempts(
