@@ -38,6 +38,7 @@ TRL = ["trl>=1.0", "accelerate"]
 WANDB = ["wandb>=0.31"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
 PANDAS = ["pandas"]
+CURATION = ["openai>=3.50", "jsonschema"]
 
 setup(
     name="rl_distill",
@@ -56,6 +57,7 @@ setup(
         "lora": LORA,
         "trl": TRL,
         "wandb": WANDB,
+        "curation": CURATION,
         "notebooks": [*PANDAS, "jupyterlab", "papermill"],
         "dev": [
             *LORA,
@@ -63,6 +65,7 @@ setup(
             *WANDB,
             *CLUSTER,
             *PANDAS,
+            *CURATION,
             "pytest",
             "pytest-xdist",
             "hypothesis",
