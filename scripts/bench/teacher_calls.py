@@ -2,9 +2,8 @@
 
     python scripts/bench/teacher_calls.py
 
-The server is the one of the tests, in a process of its own: it answers at once, or after some time, or refuses what passes a limit
-in a sliding window. What is compared: a bare asyncio client that writes the same requests to as many sockets and reads the answers;
-the limit that the server keeps.
+The server is the one of the tests, in a process of its own: it answers at once, or after some time, or refuses what passes a
+limit in a sliding window. Beside it: a bare asyncio client that writes such requests to as many sockets and reads the answers.
 """
 
 import asyncio
