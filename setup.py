@@ -39,6 +39,7 @@ WANDB = ["wandb>=0.31"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
 CURATION = ["datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 hashes otherwise than 1: other candidates
 PANDAS = ["pandas"]
+CURATION = ["openai>=3.50", "jsonschema"]
 
 setup(
     name="rl_distill",
@@ -66,6 +67,7 @@ setup(
             *CLUSTER,
             *CURATION,
             *PANDAS,
+            *CURATION,
             "pytest",
             "pytest-xdist",
             "hypothesis",

@@ -1,7 +1,7 @@
 """A chat-completions server in a process of its own that misbehaves as the question tells it to.
 
-A question "3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its second, and well from
-then on; one without a colon is answered well. It speaks HTTP itself, since no server library would send what it sends.
+A question "3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its second, and well
+from then on; one without a colon is answered well. It speaks HTTP itself: no server library would send what it sends.
 """
 
 import argparse
@@ -93,6 +93,9 @@ class _Service:
             writer.close()
 
     async def answer(self, writer: asyncio.StreamWriter, body: dict[str, Any], key: str) -> str:
+        if not body["messages"]:  # some clients look at the headers first
+            _send(writer, 400, {"error": {"message": "nothing was asked"}})
+            return "keep"
         question = body["messages"][-1]["content"]
         self.under_way += 1
         call = {"question": question, "body": body, "key": key, "began": time.monotonic(), "under_way": self.under_way}
@@ -150,7 +153,7 @@ class _Service:
             choice["logprobs"] = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}]}
         answer = {"id": "c-1", "model": "other" if behavior == "other_model" else self.model, "choices": [choice]}
         if behavior != "no_usage":
-            answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5}
+            answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         return answer
 
 

@@ -24,7 +24,7 @@ CONTEXT, PATIENCE = 256, 300
 def thinking_folder(folder: Path) -> Path:
     """A model whose tokenizer has the tokens that a reasoning parser looks for; its weights are random."""
     tokenizer = qwen_tokenizer()
-    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]})
+    tokenizer.add_tokens(["<think>", "</think>"])  # not special: a parser looks for them in the text
     settings = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=64,

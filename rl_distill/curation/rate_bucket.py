@@ -6,7 +6,7 @@ BURST_SECONDS = 1.0
 
 
 class RateBucket:
-    """A leaky bucket that fills at `per_minute` and holds one second of it, and at least 1.
+    """A leaky bucket that fills at `per_minute`, begins with 1, and holds one second of it to make up for late wake-ups.
 
     Whoever finds something in it may take as much as is needed: a request larger than the bucket leaves a debt and is not stuck.
     In any minute at most the limit, the bucket and the last request are taken.
@@ -20,7 +20,7 @@ class RateBucket:
         self._per_second = None if per_minute is None else per_minute / 60
         self._size = max(1.0, (self._per_second or 0.0) * BURST_SECONDS)
         self._clock = clock
-        self._level, self._seen = self._size, clock()
+        self._level, self._seen = 1.0, clock()  # a full one at the start would be a burst that a strict server refuses
 
     def wait(self) -> float:
         """Seconds until something may be taken."""
