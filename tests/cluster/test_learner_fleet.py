@@ -22,8 +22,8 @@ TOKENIZER = arithmetic_tokenizer()
 SHAPE = Architecture(  # sizes that no number of ranks divides
     hidden_size=18, intermediate_size=31, num_layers=2, num_heads=3, num_key_value_heads=1, max_context=64, initializer_range=0.2
 )
-CONFIG = LearnerConfig(
-    learning_rate=1e-3, schedule="linear", warmup_steps=1, max_grad_norm=0.5, micro_batch_tokens=24, weight_decay=0.1
+CONFIG = LearnerConfig(  # with the usual eps a weight whose gradient is all rounding would move as far as any
+    learning_rate=1e-3, schedule="linear", warmup_steps=1, max_grad_norm=0.5, micro_batch_tokens=24, weight_decay=0.1, eps=1e-6
 )
 STEPS = 3
 LAYOUTS = [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (1, 1), (1, 2), (1, 3)]
