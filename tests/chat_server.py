@@ -1,7 +1,9 @@
 """A chat-completions server in a process of its own that misbehaves as the question tells it to.
 
-A question "3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its second, and well
-from then on; one without a colon is answered well. It speaks HTTP itself: no server library would send what it sends.
+A chain of the micro-world ("9 + 2 - 8 = ?") is solved, wrongly by one seed in three. With a JSON schema it judges: a solution is
+right that says so. A question "3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its
+second, and well from then on; one without a colon is answered well. It speaks HTTP itself, as no server library would
+send what it sends.
 """
 
 import argparse
@@ -27,6 +29,7 @@ ERRORS = {
     "500": "oops",
 }
 BODIES = {"garbage": b"<html>it works</html>", "unlike": b'{"hello": 1}', "nothing": b"", "deep": b"[" * 100_000}
+JUDGED = "# Solution"  # what a judge is shown
 QUOTA = {"error": {"message": "out of money", "type": "insufficient_quota", "code": "insufficient_quota"}}
 
 
@@ -104,7 +107,8 @@ class _Service:
             if self.is_too_much():
                 _send(writer, 429, {"error": {"message": "slow down"}}, "Retry-After: 0.2\r\n")
                 return "keep"
-            plan = [step.strip() for step in question.partition(":")[2].split(",")] if ":" in question else ["ok"]
+            steps = "" if JUDGED in question else question.partition(":")[2]
+            plan = [step.strip() for step in steps.split(",")] if steps else ["ok"]
             behavior = plan[min(self.asked[question], len(plan) - 1)]
             self.asked[question] += 1
             await asyncio.sleep(self.seconds)
@@ -143,6 +147,10 @@ class _Service:
         text = {"empty": " ", "json": '{"correct": true}', "same": "always this", "filtered": ""}.get(
             behavior, f"{question} {seed}"
         )
+        if question.endswith(" = ?"):
+            text = solved(question, seed)
+        if JUDGED in question:
+            text = json.dumps({"reason": "so it is", "correct": "right" in question.partition(JUDGED)[2]})
         finish = {"length": "length", "filtered": "content_filter", "odd_end": "abort"}.get(behavior, "stop")
         if behavior.startswith("needs"):  # so many tokens
             finish = "stop" if body["max_tokens"] >= int(behavior[5:]) else "length"
@@ -155,6 +163,11 @@ class _Service:
         if behavior != "no_usage":
             answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         return answer
+
+
+def solved(question: str, seed: int) -> str:
+    terms = question.removesuffix(" = ?").replace(" - ", " -").replace(" + ", " ").split()
+    return f"<think> {question} </think> \\boxed{{{sum(map(int, terms)) + (seed % 3 == 0)}}}"
 
 
 async def _break_off(writer: asyncio.StreamWriter, behavior: str) -> None:
