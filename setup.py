@@ -37,7 +37,9 @@ LORA = ["peft"]
 TRL = ["trl>=1.0", "accelerate"]
 WANDB = ["wandb>=0.31"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
+CURATION = ["datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 hashes otherwise than 1: other candidates
 PANDAS = ["pandas"]
+CURATION = ["openai>=3.50", "jsonschema"]
 
 setup(
     name="rl_distill",
@@ -56,13 +58,16 @@ setup(
         "lora": LORA,
         "trl": TRL,
         "wandb": WANDB,
+        "curation": CURATION,
         "notebooks": [*PANDAS, "jupyterlab", "papermill"],
         "dev": [
             *LORA,
             *TRL,
             *WANDB,
             *CLUSTER,
+            *CURATION,
             *PANDAS,
+            *CURATION,
             "pytest",
             "pytest-xdist",
             "hypothesis",

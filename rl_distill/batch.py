@@ -2,12 +2,34 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rl_distill.trajectory import Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The next tokens at which a teacher and the student are compared, at every sampled token.
+
+    count        how many; a smaller vocabulary is compared whole
+    temperature  of both softmaxes
+    drawn        False: the teacher's most likely tokens, and one bucket for all others; True: drawn from it, with replacement
+    """
+
+    count: int
+    temperature: float = 1.0
+    drawn: bool = False
+
+
+class Compared(NamedTuple):
+    """Where a batch compares its next-token distributions: see `Candidates`."""
+
+    ids: Tensor  # [B, T, K] int64
+    temperature: float
+    with_rest: bool  # whether the tokens that are no candidates count, as one bucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +64,16 @@ class Batch:
     behavior_logprobs: Tensor | None  # [B, T]
     reference_logprobs: Tensor | None  # [B, T]
     proximal_logprobs: Tensor | None  # [B, T]
+    teacher_logprobs: Tensor | None  # [B, T]
+    candidate_ids: Tensor | None  # [B, T, K] int64
+    teacher_candidate_logprobs: Tensor | None  # [B, T, K], or [B, T, K + 1] with the log-prob of all other tokens at the end
+
+    def compared(self, candidates: Candidates | None) -> Compared | None:
+        """Where the student has to be read beside its own tokens; None if an algorithm asks for no candidates."""
+        if candidates is None or self.candidate_ids is None or self.teacher_candidate_logprobs is None:
+            return None
+        with_rest = self.teacher_candidate_logprobs.shape[-1] > self.candidate_ids.shape[-1]
+        return Compared(self.candidate_ids, candidates.temperature, with_rest)
 
     def to(self, device: torch.device) -> "Batch":
         return replace(self, **{name: value.to(device) for name in self.__slots__ if (value := getattr(self, name)) is not None})
@@ -53,6 +85,7 @@ class PolicyOutput:
 
     logprobs: Tensor  # [B, T] log-prob of each token at the sampling temperature, from float32 logits, with gradient
     entropy: Tensor | None = None  # [B, T] of the next-token distribution that produced the token, without gradient
+    candidate_logprobs: Tensor | None = None  # as `Batch.teacher_candidate_logprobs`, with gradient; None where not asked for
 
 
 def source_names(samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -83,7 +116,12 @@ def totals(samples: Sequence[Sample], sources: Sequence[str], dtype: torch.dtype
     )
 
 
-COLUMNS = frozenset({"behavior_logprobs", "reference_logprobs", "proximal_logprobs"})
+COLUMNS = frozenset(
+    {
+        *("behavior_logprobs", "reference_logprobs", "proximal_logprobs"),
+        *("teacher_logprobs", "candidate_ids", "teacher_candidate_logprobs"),
+    }
+)
 
 
 def collate(
@@ -110,15 +148,12 @@ def collate(
         return out  # [B, T]
 
     def column(name: str) -> Tensor | None:
-        values: list[Any] = [getattr(sample.trajectory, name) if name in columns else None for sample in samples]
-        if all(value is None for value in values):
-            return None
-        missing = [sample.trajectory.problem_id for sample, value in zip(samples, values, strict=True) if value is None]
-        if missing:
-            raise ValueError(
-                f"{name}: missing for problem {missing[0]!r}; a batch has the column for all of its rows or for none"
-            )
-        return rows(values, 0.0, dtype)
+        values = _column(samples, name) if name in columns else None
+        return None if values is None else rows(values, 0.0, dtype)
+
+    def wide_column(name: str, kind: torch.dtype) -> Tensor | None:
+        values = _column(samples, name) if name in columns else None
+        return None if values is None else _wide(values, width, kind, name)
 
     sampled = rows([sample.trajectory.sampled for sample in samples], False, torch.bool)
     lesson = torch.tensor([sample.lesson for sample in samples])[:, None]
@@ -137,4 +172,31 @@ def collate(
         behavior_logprobs=column("behavior_logprobs"),
         reference_logprobs=column("reference_logprobs"),
         proximal_logprobs=column("proximal_logprobs"),
+        teacher_logprobs=column("teacher_logprobs"),
+        candidate_ids=wide_column("candidate_ids", torch.int64),
+        teacher_candidate_logprobs=wide_column("teacher_candidate_logprobs", dtype),
     )
+
+
+def _column(samples: Sequence[Sample], name: str) -> list[Any] | None:
+    """A column of all trajectories, or None where none has it."""
+    values = [getattr(sample.trajectory, name) for sample in samples]
+    if all(value is None for value in values):
+        return None
+    missing = [sample.trajectory.problem_id for sample, value in zip(samples, values, strict=True) if value is None]
+    if missing:
+        raise ValueError(f"{name}: missing for problem {missing[0]!r}; a batch has the column for all of its rows or for none")
+    return values
+
+
+def _wide(values: Sequence[Sequence[Sequence[float]]], width: int, kind: torch.dtype, name: str) -> Tensor:
+    """[B, T, K] of columns whose entries hold K numbers each, or none: those stay 0."""
+    sizes = {len(entry) for row in values for entry in row} - {0}
+    if len(sizes) > 1:
+        raise ValueError(f"{name}: entries of {min(sizes)} and of {max(sizes)} tokens in one batch; ask one teacher for as many")
+    out = torch.zeros(len(values), width, max(sizes, default=0), dtype=kind)
+    for row, entries in zip(out, values, strict=True):
+        places = [place for place, entry in enumerate(entries) if entry]
+        if places:
+            row[places] = torch.tensor([entries[place] for place in places], dtype=kind)
+    return out

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rl_distill import __version__
-from rl_distill.errors import InputError
+from rl_distill.errors import InputError, RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,6 +62,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         "recipes": ("list the recipes, or every key with its default, unit and source", _recipes_arguments, _recipes),
         "doctor": ("check this machine, and what a recipe needs, and say what will not work and why", _doctor_arguments, _doctor),
         "plan": ("what a recipe will take: seconds, memory, traffic, the best layout, before renting", _plan_arguments, _plan),
+        "curate": ("from problems and a teacher to verified attempts and pairs", _curate_arguments, _curate),
         "verify": ("grade rows of {answer, response}", _verify_arguments, _verify),
     }
 
@@ -128,6 +129,36 @@ def _replay(parsed: argparse.Namespace) -> int:
     same = f"within {parsed.tolerance:g}" if parsed.tolerance else "to the bit"
     print(f"{found.steps} steps: {found.difference or f'every number is the same, {same}'}")
     return 1 if found.difference else 0
+
+
+def _curate_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, help="YAML file")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="for example num_samples=4 folder=curated/four")
+    command.add_argument("--dry-run", action="store_true", help="say what would be asked and what it can cost; ask nothing")
+    command.add_argument("--explain-cache", action="store_true", help="say whether answers are stored, or which key differs")
+    command.add_argument("--push", metavar="REPOSITORY", help="upload the published folder to the Hugging Face hub")
+
+
+def _curate(parsed: argparse.Namespace) -> int:
+    from rl_distill.curation import cost_preview
+    from rl_distill.curation.pipeline import Curation
+    from rl_distill.curation.publish import push
+    from rl_distill.curation.recipe import load_curation
+
+    curation = Curation(load_curation(parsed.recipe, parsed.overrides))
+    if parsed.dry_run or parsed.explain_cache:
+        lines = cost_preview.dry_run_lines(curation) if parsed.dry_run else cost_preview.cache_lines(curation)
+        print("\n".join(lines))
+        return 0
+    try:
+        published = curation.run()
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    print(f"published: {published}")
+    if parsed.push:
+        print(f"pushed: {push(published, parsed.push)}")
+    return 0
 
 
 def _status_arguments(command: argparse.ArgumentParser) -> None:

@@ -1,9 +1,9 @@
 """The one configuration of a run, composed of the classes that live beside the code they configure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rl_distill.algorithms.base import Need
+from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS, Need
 from rl_distill.cluster.settings import AnyCluster, LocalCluster
 from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.evaluation.evaluator import Evaluation
@@ -16,7 +16,6 @@ from rl_distill.training.student import Student
 from rl_distill.training.weight_sync import SyncChecks
 
 BASE = "base"
-REFERENCE_NEEDS = {Need.REFERENCE_LOGPROBS, Need.REFERENCE_CREDIT}
 
 
 @config
@@ -38,6 +37,11 @@ class Recipe:
     student: Student = setting(about="who is taught")
     reference: str | None = setting(
         None, about="folder or hub name of the reference model; none is the student as the stage finds it"
+    )
+    teacher: str | None = setting(
+        None,
+        about="folder or hub name of the teacher that distillation learns from, or an earlier stage or base: that student as it "
+        "was then",
     )
     stages: tuple[Stage, ...] = setting(
         about="what it is taught, in order; each starts from the one before or from `start`", min_length=1
@@ -63,10 +67,32 @@ class Recipe:
                 )
             seen.append(stage.name)
         self._check_cluster()
-        if self.reference is not None and not any(
-            objective.algorithm.needs & REFERENCE_NEEDS for stage in self.stages for objective in stage.objectives
-        ):
+        if self.reference is not None and not any(self._stages_that(REFERENCE_NEEDS)):
             raise ValueError("reference has no effect, for no stage's algorithm compares with one: drop it")
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        """There is a teacher exactly where one is learnt from; one that is a stage comes before those that it teaches."""
+        taught = list(self._stages_that(TEACHER_NEEDS))
+        if self.teacher is None:
+            if taught:
+                raise ValueError(
+                    f"stages.{taught[0].name}.algorithm learns from a teacher, and there is none: "
+                    "give a folder or hub name as `teacher`"
+                )
+            return
+        if not taught:
+            raise ValueError("teacher has no effect, for no stage's algorithm learns from one: drop it")
+        names = [BASE, *(stage.name for stage in self.stages)]
+        if self.teacher in names and names.index(self.teacher) >= names.index(taught[0].name):
+            raise ValueError(
+                f"teacher: stage {self.teacher!r} does not come before stages.{taught[0].name}, which learns from it: "
+                "name an earlier one"
+            )
+
+    def _stages_that(self, need: frozenset[Need]) -> Iterator[Stage]:
+        """Stages with an objective that has one of these needs."""
+        return (stage for stage in self.stages if any(objective.algorithm.needs & need for objective in stage.objectives))
 
     def _check_cluster(self) -> None:
         """What holds only in one process, or only on a cluster."""
@@ -91,8 +117,12 @@ class Recipe:
         """What the run needs beside its driver: "learner", "engine" where something is sampled, "scorer" where one compares."""
         objectives = [objective for stage in self.stages for objective in stage.objectives]
         samples = self.evaluation is not None or any(objective.source.name == "rollout" for objective in objectives)
-        compares = any(objective.algorithm.needs & REFERENCE_NEEDS for objective in objectives)
+        compares = any(objective.algorithm.needs & (REFERENCE_NEEDS | TEACHER_NEEDS) for objective in objectives)
         return frozenset({"learner"} | ({"engine"} if samples else set()) | ({"scorer"} if compares else set()))
+
+    def is_student(self, name: str) -> bool:
+        """Whether a name is that of a student of this run: base, or one of its stages."""
+        return name == BASE or any(stage.name == name for stage in self.stages)
 
     @property
     def folder(self) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_distill.errors import InputError
-from rl_distill.trajectory import Group, Message, Problem, Score, Trajectory, Verdict
+from rl_distill.trajectory import ALIGNED, Group, Message, Problem, Score, Trajectory, Verdict
 
 
 def group_to_dict(group: Group) -> dict[str, Any]:
@@ -46,9 +46,9 @@ def read_groups(path: Path) -> Iterator[Group]:
 def _trajectory(plain: Mapping[str, Any]) -> Trajectory:
     values = dict(plain)
     values["messages"] = tuple(Message(**message) for message in values["messages"])
-    for name in ("token_ids", "sampled", "behavior_logprobs", "reference_logprobs", "proximal_logprobs", "policy_versions"):
+    for name in ("token_ids", *ALIGNED):
         if values.get(name) is not None:
-            values[name] = tuple(values[name])
+            values[name] = tuple(tuple(entry) if isinstance(entry, list) else entry for entry in values[name])
     if values.get("score") is not None:
         score = dict(values["score"])
         score["verdict"] = None if score["verdict"] is None else Verdict(**score["verdict"])

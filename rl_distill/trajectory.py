@@ -11,7 +11,10 @@ Status = Literal["correct", "wrong", "unverifiable"]
 Origin = Literal["policy", "teacher"]
 FinishReason = Literal["stop", "length", "error"]
 Context = Literal["direct", "partial", "full", "blanked", "shuffled", "think_longer"]
-ALIGNED = ("sampled", "behavior_logprobs", "reference_logprobs", "proximal_logprobs", "policy_versions")  # with `token_ids`
+ALIGNED = (  # with `token_ids`
+    *("sampled", "behavior_logprobs", "reference_logprobs", "proximal_logprobs", "policy_versions"),
+    *("teacher_logprobs", "candidate_ids", "teacher_candidate_logprobs"),
+)
 
 
 class Message(NamedTuple):
@@ -63,8 +66,10 @@ class Trajectory:
     so a dialogue of many turns and a one-shot answer are the same thing to every algorithm.
 
     `behavior_logprobs` (by the policy that sampled, at its sampling temperature), `reference_logprobs`, `proximal_logprobs` (by
-    the learner just before it updates) and `policy_versions` are aligned with `token_ids`; their entries where `sampled` is False
-    carry no meaning (0).
+    the learner just before it updates), `teacher_logprobs` and `policy_versions` are aligned with `token_ids`; their entries
+    where `sampled` is False carry no meaning (0). So are `candidate_ids`, next tokens at which a teacher is compared with the
+    student, and `teacher_candidate_logprobs`, its log-probs of them and, at the end, of all others if there are others; where
+    `sampled` is False these are ().
 
     Raises:
         ValueError: a column has another length than `token_ids`: what is trained on would not be what was sampled.
@@ -77,6 +82,9 @@ class Trajectory:
     behavior_logprobs: tuple[float, ...] | None = None
     reference_logprobs: tuple[float, ...] | None = None
     proximal_logprobs: tuple[float, ...] | None = None
+    teacher_logprobs: tuple[float, ...] | None = None
+    candidate_ids: tuple[tuple[int, ...], ...] | None = None
+    teacher_candidate_logprobs: tuple[tuple[float, ...], ...] | None = None
     policy_versions: tuple[int, ...] | None = None
     model: str
     origin: Origin
@@ -84,6 +92,7 @@ class Trajectory:
     finish_reason: FinishReason = "stop"
     score: Score | None = None
     seed: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # where it came from and what it cost, plain data
 
     def __post_init__(self) -> None:
         for name in ALIGNED:

@@ -10,28 +10,48 @@ VOCABULARY = 23
 SEEDS = torch.Generator().manual_seed(0)
 
 
+TEACHER_SEEDS = torch.Generator().manual_seed(1)
+NUM_CANDIDATES = 5
+TEACHER_COLUMNS = ("teacher_logprobs", "candidate_ids", "teacher_candidate_logprobs")
+
+
+def teacher_columns(sampled: tuple[bool, ...], vocabulary: int) -> dict[str, tuple]:
+    """What a teacher would have written beside an attempt: a few distinct tokens for each sampled one, and the rest."""
+
+    def wide(rows: torch.Tensor) -> tuple:
+        return tuple(tuple(row) if mine else () for row, mine in zip(rows.tolist(), sampled, strict=True))
+
+    ids = torch.rand(len(sampled), vocabulary, generator=TEACHER_SEEDS).argsort(dim=-1)[:, :NUM_CANDIDATES]
+    logits = 2 * torch.randn(len(sampled), NUM_CANDIDATES + 1, generator=TEACHER_SEEDS, dtype=torch.float64)
+    own = -2 * torch.rand(len(sampled), generator=TEACHER_SEEDS, dtype=torch.float64)
+    columns = (tuple(own.tolist()), wide(ids), wide(logits.log_softmax(dim=-1)))
+    return dict(zip(TEACHER_COLUMNS, columns, strict=True))
+
+
 def draw(low: int, high: int, count: int) -> tuple[int, ...]:
     return tuple(torch.randint(low, high, (count,), generator=SEEDS).tolist())
 
 
 def attempt(problem: str, prompt: tuple[int, ...], length: int, correct: bool | None, reward: float | None) -> Trajectory:
-    """One response of `length` tokens, with columns of a sampler, a reference and an earlier self."""
+    """One response of `length` tokens, with columns of a sampler, a reference, an earlier self and a teacher."""
     count = len(prompt) + length
     columns = {
         name: tuple((-2 * torch.rand(count, generator=SEEDS, dtype=torch.float64)).tolist())
         for name in ("behavior_logprobs", "reference_logprobs", "proximal_logprobs")
     }
+    sampled = (False,) * len(prompt) + (True,) * length
     status = "unverifiable" if correct is None else "correct" if correct else "wrong"
     return Trajectory(
         problem_id=problem,
         messages=(),
         token_ids=prompt + draw(1, VOCABULARY, length),
-        sampled=(False,) * len(prompt) + (True,) * length,
+        sampled=sampled,
         model="m",
         origin="policy",
         finish_reason="length" if length == 8 else "stop",
         score=Score(value=reward, verdict=Verdict(status=status, method="test")),
         **columns,
+        **teacher_columns(sampled, VOCABULARY),
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from graded_groups import teacher_columns
 
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.learning.learner import LearnerConfig
@@ -29,6 +30,7 @@ def sample(seed: int, source: str = "", **fields) -> Sample:
         messages=(),
         token_ids=tuple(ids),
         sampled=(False,) * 2 + (True,) * length,
+        **teacher_columns((False,) * 2 + (True,) * length, 48),
         behavior_logprobs=tuple(logprobs),
         reference_logprobs=tuple(logprobs[::-1]),
         model="m",

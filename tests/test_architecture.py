@@ -14,13 +14,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FILE_LINES, FUNCTION_LINES = 400, 60
 
 # A layer is a folder or a file of the package's top. It may import itself and what stands here, nothing else of ours.
-GROUND = {"errors", "seeding", "trajectory", "config"}
+GROUND = {"errors", "seeding", "sealing", "trajectory", "config"}
 RECORDS = GROUND | {"text", "records"}
 SAMPLING = RECORDS | {"problems", "rewards", "models", "rollout"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "seeding": set(),
+    "sealing": set(),
     "trajectory": set(),
     "config": {"errors"},
     "batch": {"trajectory"},
@@ -34,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollout": SAMPLING - {"rollout"},
     "learning": RECORDS | {"batch", "models", "algorithms"},
     "evaluation": SAMPLING,
-    "curation": SAMPLING,
+    "curation": SAMPLING | {"tracking"},
     "analysis": RECORDS | {"evaluation", "tracking"},
     "integrations": SAMPLING - {"rewards"} | {"batch", "algorithms", "learning", "training"},
     "cluster": SAMPLING | {"batch", "algorithms", "learning"},
@@ -54,10 +55,14 @@ DOORS = {
     "trl": "integrations/",
     "wandb": "tracking/wandb_tracker.py",
     "math_verify": "rewards/accuracy.py",
+    "openai": "curation/openai_teacher.py",
+    "jsonschema": "curation/chat_answer.py",
+    "datasketch": "curation/near_texts.py",
+    "rapidfuzz": "curation/similarity.py",
 }
 LIBRARIES = {
     "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "omegaconf", "yaml", "pebble", "rich",
-    "matplotlib", "pandas", "accelerate", "pytest", *DOORS,
+    "matplotlib", "pandas", "pyarrow", "huggingface_hub", "accelerate", "pytest", *DOORS,
 }  # fmt: skip
 FORBIDDEN_WORDS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "core", "v2", "new", "my"}
 ENTRANCES = ["rl_distill", *(f"rl_distill.{name}" for name in ("recipe", "cli") if (PACKAGE / f"{name}.py").exists())]

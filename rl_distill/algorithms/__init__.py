@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING
 
 from rl_distill.algorithms.base import Algorithm
 from rl_distill.algorithms.dpo import Dpo
+from rl_distill.algorithms.gkd import Gkd
 from rl_distill.algorithms.grpo import Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo
+from rl_distill.algorithms.kd import Kd
+from rl_distill.algorithms.opd import Opd
 from rl_distill.algorithms.redi import Redi
 from rl_distill.algorithms.sft import Sft
 from rl_distill.algorithms.simpo import Simpo
@@ -21,6 +24,9 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "gspo": Gspo,
     "rloo": Rloo,
     "cispo": Cispo,
+    "kd": Kd,
+    "gkd": Gkd,
+    "opd": Opd,
 }
 
 # The type of a recipe key that picks from the table.

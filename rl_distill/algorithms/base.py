@@ -7,17 +7,25 @@ from enum import Enum
 
 from torch import Tensor
 
-from rl_distill.batch import Batch, PolicyOutput, Totals
+from rl_distill.batch import Batch, Candidates, PolicyOutput, Totals
 from rl_distill.trajectory import Group, Sample
 
 
 class Need(Enum):
     """What must exist before an algorithm can run; the builder provides it."""
 
+    ROLLOUTS = "rollouts"  # attempts that the student samples itself
     BEHAVIOR_LOGPROBS = "behavior_logprobs"  # sampled by an engine of ours, with its log-probs
     PROXIMAL_LOGPROBS = "proximal_logprobs"  # the learner's own log-probs just before it updates on the batch
     REFERENCE_LOGPROBS = "reference_logprobs"  # a frozen reference model's log-probs of every sample
     REFERENCE_CREDIT = "reference_credit"  # the same for every attempt, before `samples` gives credit
+    TEACHER_LOGPROBS = "teacher_logprobs"  # a teacher's log-probs of every sampled token
+    TEACHER_CANDIDATES = "teacher_candidates"  # a teacher's log-probs of the tokens of `Algorithm.candidates`
+
+
+ROLLOUT_NEEDS = frozenset({Need.ROLLOUTS, Need.BEHAVIOR_LOGPROBS})  # only a source that samples from the student has them
+REFERENCE_NEEDS = frozenset({Need.REFERENCE_LOGPROBS, Need.REFERENCE_CREDIT})
+TEACHER_NEEDS = frozenset({Need.TEACHER_LOGPROBS, Need.TEACHER_CANDIDATES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,11 @@ class Algorithm(ABC):
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset()
+
+    @property
+    def candidates(self) -> Candidates | None:
+        """The next tokens at which the loss compares the student with a teacher; None where it looks at sampled tokens alone."""
+        return None
 
     @abstractmethod
     def samples(self, group: Group) -> list[Sample]:

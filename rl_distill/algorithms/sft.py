@@ -4,7 +4,7 @@ from typing import Literal
 
 from rl_distill.algorithms.base import Algorithm, LossOutput
 from rl_distill.algorithms.reductions import REDUCTIONS, token_mean
-from rl_distill.algorithms.selection import correct
+from rl_distill.algorithms.selection import Traces, traces
 from rl_distill.batch import Batch, PolicyOutput, Totals
 from rl_distill.config import config, setting
 from rl_distill.trajectory import Group, Sample
@@ -18,7 +18,7 @@ class Sft(Algorithm):
     """
 
     name: Literal["sft"] = "sft"
-    traces: Literal["first_correct", "correct", "all"] = setting(
+    traces: Traces = setting(
         "first_correct", about="which attempts are imitated; `all` means wrong ones too", source="arXiv:2505.24850, code"
     )
     aggregation: Literal["token_mean", "sequence_mean", "sequence_sum"] = setting(
@@ -30,8 +30,7 @@ class Sft(Algorithm):
         return False
 
     def samples(self, group: Group) -> list[Sample]:
-        chosen = list(group.trajectories) if self.traces == "all" else correct(group)
-        return [Sample(trajectory=trajectory) for trajectory in (chosen[:1] if self.traces == "first_correct" else chosen)]
+        return [Sample(trajectory=trajectory) for trajectory in traces(group, self.traces)]
 
     def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:
         loss = REDUCTIONS[self.aggregation](-policy.logprobs, batch.loss_mask, batch, totals)

@@ -1,4 +1,4 @@
-"""A frozen reference as Ray processes, each with the whole model: micro-batches are scored wherever there is room."""
+"""A frozen reference or teacher as Ray processes, each with the whole model: micro-batches are scored wherever there is room."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,12 +13,12 @@ from rl_distill.cluster.pool import Call, Pool, Preparation
 from rl_distill.cluster.process_setup import set_threads
 from rl_distill.cluster.worker_process import WorkerProcess
 from rl_distill.learning.local_learner import torch_device
-from rl_distill.learning.scorer import ModelScorer, ScorerConfig, in_order, scoring_parts, with_reference
+from rl_distill.learning.scorer import Columns, ModelScorer, ScorerConfig, in_order, scoring_parts, with_columns
 from rl_distill.trajectory import Sample, Trajectory
 
 
 class ScorerWorker(WorkerProcess):
-    """A process that holds one copy of each reference of the stage that runs."""
+    """A process that holds one copy of each reference and teacher of the stage that runs."""
 
     def __init__(self, threads: int) -> None:
         set_threads(threads)
@@ -27,7 +27,7 @@ class ScorerWorker(WorkerProcess):
     def build(self, key: int, make_model: MakeModel, config: ScorerConfig) -> None:
         self.scorers[key] = ModelScorer(make_model().to(torch_device("auto")), config)
 
-    def score(self, key: int, part: Sequence[Sample]) -> list[tuple[float, ...]]:
+    def score(self, key: int, part: Sequence[Sample]) -> list[Columns]:
         return self.scorers[key].score(part)
 
     def release(self, key: int) -> None:
@@ -59,20 +59,21 @@ class ScorerFleet:
 
     def __init__(self, make_model: MakeModel, config: ScorerConfig, processes: ScorerProcesses) -> None:
         self.config, self.processes, self.key = config, processes, next(processes.keys)
+        self.role = "reference" if config.column == "reference_logprobs" else "teacher"
         build = partial(_build, self.key, ray.put(make_model), config)
-        processes.pool.all("reference", build)
+        processes.pool.all(self.role, build)
         processes.references[self.key] = build
 
     def annotate(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         parts, pool = scoring_parts(trajectories, self.config.max_tokens), self.processes.pool
         tickets = [pool.submit(partial(_score, self.key, part)) for part in parts]
-        columns = [pool.collect("scoring with the reference", ticket) for ticket in tickets]
-        return with_reference(trajectories, in_order(parts, columns))
+        columns = [pool.collect(f"scoring with the {self.role}", ticket) for ticket in tickets]
+        return with_columns(trajectories, in_order(parts, columns))
 
     def close(self) -> None:
         del self.processes.references[self.key]
         if not self.processes.pool.ended:
-            self.processes.pool.all("reference end", lambda actor: actor.release.remote(self.key))
+            self.processes.pool.all(f"{self.role} end", lambda actor: actor.release.remote(self.key))
 
 
 def _build(key: int, make_model: Any, config: ScorerConfig, actor: Any) -> Any:

@@ -56,7 +56,9 @@ class RayCluster:
     address: str | None = setting(None, about="HOST:PORT of a running cluster, or auto to find it; none starts one for this run")
     learner: LearnerPlaces = setting(LearnerPlaces(), about="where the student is trained")
     engine: WorkerPlaces = setting(WorkerPlaces(), about="where attempts are sampled")
-    scorer: WorkerPlaces = setting(WorkerPlaces(), about="where a reference scores them, for algorithms that have one")
+    scorer: WorkerPlaces = setting(
+        WorkerPlaces(), about="where a reference or a teacher scores them, for algorithms that have one"
+    )
     colocate: bool = setting(
         False, about="learner ranks and engine workers share devices, half of one each; else each has its own"
     )

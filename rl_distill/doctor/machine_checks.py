@@ -99,6 +99,16 @@ def grader(subject: Subject) -> Finding:
     return ok(f"math-verify {installed('math-verify')} grades in a process of its own")
 
 
+def sandbox(subject: Subject) -> Finding:
+    from rl_distill.rewards.sandbox import check_machine
+
+    try:
+        check_machine(isolated=True)
+    except InputError as error:
+        return note(f"the reward unit_tests will not run programs: {error.problem}; {error.remedy}")
+    return ok("programs that a model wrote run without network, without other files, in one process")
+
+
 def hub(subject: Subject) -> Finding:
     from huggingface_hub import constants
 
@@ -171,6 +181,7 @@ MACHINE_CHECKS = (
     Check(name="disk", look=disk),
     Check(name="shared_memory", look=shared_memory),
     Check(name="grader", look=grader),
+    Check(name="sandbox", look=sandbox),
     Check(name="hub", look=hub),
     Check(name="wandb", look=wandb),
     Check(name="vllm", look=vllm),

@@ -2,20 +2,26 @@
 
 from typing import Any
 
-from rl_distill.algorithms.base import Algorithm, Need
+from rl_distill.algorithms.base import ROLLOUT_NEEDS, TEACHER_NEEDS, Algorithm, Need
 from rl_distill.errors import InputError
 from rl_distill.models.loading import load_tokenizer
 
-_ROLLOUT_NEEDS = {Need.BEHAVIOR_LOGPROBS, Need.PROXIMAL_LOGPROBS, Need.REFERENCE_CREDIT}
+_OF_ROLLOUTS = ROLLOUT_NEEDS | {Need.PROXIMAL_LOGPROBS, Need.REFERENCE_CREDIT}
 
 
 def check_algorithm(algorithm: Algorithm) -> None:
     """
     Raises:
-        InputError: it learns from what the student itself samples.
+        InputError: it learns from what the student itself samples, or from a teacher.
     """
-    if algorithm.needs & _ROLLOUT_NEEDS:
-        needs = ", ".join(sorted(need.value for need in algorithm.needs & _ROLLOUT_NEEDS))
+    if algorithm.needs & TEACHER_NEEDS:
+        raise InputError(
+            "algorithm",
+            f"{algorithm.name!r} learns from a teacher's distributions, which a Trainer on a data set does not have",
+            "give sft, redi, dpo or simpo, or run it with `rl-distill train`",
+        )
+    if algorithm.needs & _OF_ROLLOUTS:
+        needs = ", ".join(sorted(need.value for need in algorithm.needs & _OF_ROLLOUTS))
         raise InputError(
             "algorithm",
             f"{algorithm.name!r} learns from rollouts (it needs {needs}), which a Trainer on a data set does not have",

@@ -222,7 +222,7 @@ class AlgorithmTrainer(Trainer):
 
     def _inputs(self, samples: MicroBatch) -> dict[str, Any]:
         """What the Trainer carries to `compute_loss`; it counts tokens by `input_ids` itself."""
-        columns = {NEEDED_COLUMNS[need] for need in self.algorithm.needs}
+        columns = {column for need in self.algorithm.needs for column in NEEDED_COLUMNS[need]}
         batch = collate(samples, pad_id=self.prompter.tokenizer.pad_token_id, sources=SOURCES, columns=columns)
         return {"input_ids": batch.token_ids, "attention_mask": batch.attention_mask, "batch": batch, "samples": samples}
 

@@ -1,68 +1,12 @@
-"""Folders that are there whole or not at all, and the newest one that is intact."""
+"""The checkpoints of a stage, and the newest one that is intact."""
 
-import hashlib
 import json
-import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MANIFEST = "manifest.json"
-_LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+\.(?P<kind>tmp|old)")
-
-
-@contextmanager
-def sealed(target: Path) -> Iterator[Path]:
-    """Write a folder under a temporary name; leaving the block puts checksums into it and renames it into place.
-
-    An existing target is replaced. A process that dies in between leaves the target as it was, and beside it what
-    `clear_leftovers` removes.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    working = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(working, ignore_errors=True)
-    working.mkdir()
-    try:
-        yield working
-        sums = {str(path.relative_to(working)): _sha256(path) for path in sorted(working.rglob("*")) if path.is_file()}
-        (working / MANIFEST).write_text(json.dumps(sums, indent=1))
-        for path in (*working.rglob("*"), working):
-            _sync(path)
-        replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
-        if target.exists():
-            target.rename(replaced)
-        working.rename(target)
-        _sync(target.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(working, ignore_errors=True)
-        raise
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove what dead processes left of folders they were sealing. Only for a folder that no other process writes into."""
-    for path in folder.glob(".*"):
-        match = _LEFTOVER.fullmatch(path.name)
-        if match is None:
-            continue
-        target = folder / match["name"]
-        if match["kind"] == "old" and not target.exists():
-            path.rename(target)  # the process died after it had moved the target aside and before it had replaced it
-        else:
-            shutil.rmtree(path)
-
-
-def damage(folder: Path) -> str | None:
-    """What is wrong with a sealed folder, or None if every byte is as it was written."""
-    try:
-        sums = json.loads((folder / MANIFEST).read_text())
-        broken = [name for name, digest in sums.items() if _sha256(folder / name) != digest]
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return f"{broken[0]} does not match its checksum" if broken else None
+from rl_distill.sealing import damage, sealed
 
 
 class Checkpoints:
@@ -123,16 +67,3 @@ def read_state(folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / "state.json").read_text()))
     except (OSError, ValueError):
         return {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

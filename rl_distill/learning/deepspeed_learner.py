@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rl_distill.batch import Batch, PolicyOutput
+from rl_distill.batch import Batch, Candidates, Compared, PolicyOutput
 from rl_distill.errors import RunError
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.learner_process import LearnerProcess, buckets, parameter_groups
@@ -165,14 +165,20 @@ class DeepspeedRank(LearnerProcess):
     def _begin_step(self, passes: int) -> None:
         self._passes_left = passes
 
-    def _forward(self, batch: Batch, temperature: float) -> PolicyOutput:
+    def _forward(self, batch: Batch, temperature: float, candidates: Candidates | None = None) -> PolicyOutput:
         if torch.is_grad_enabled():
             self.engine.set_gradient_accumulation_boundary(self._passes_left == 1)
-        logprobs, entropy = self.engine(
-            batch.token_ids, batch.attention_mask, batch.loss_mask | batch.lesson_mask, temperature=temperature
+        logprobs, entropy, at_candidates = self.engine(
+            batch.token_ids,
+            batch.attention_mask,
+            batch.loss_mask | batch.lesson_mask,
+            temperature=temperature,
+            compared=batch.compared(candidates),
         )
-        # A view: whoever differentiates by the log-probs alone must not set off what DeepSpeed has hung on its own output.
-        return PolicyOutput(logprobs.view_as(logprobs), entropy)
+        # Views: whoever differentiates by the log-probs alone must not set off what DeepSpeed has hung on its own output.
+        return PolicyOutput(
+            logprobs.view_as(logprobs), entropy, None if at_candidates is None else at_candidates.view_as(at_candidates)
+        )
 
     def _backward(self, loss: Tensor) -> None:
         self._passes_left -= 1
@@ -301,8 +307,14 @@ class _Policy(nn.Module):
         self.model, self.config = model, config
 
     def forward(
-        self, token_ids: Tensor, attention_mask: Tensor, wanted: Tensor, *, temperature: float
-    ) -> tuple[Tensor, Tensor | None]:
+        self,
+        token_ids: Tensor,
+        attention_mask: Tensor,
+        wanted: Tensor,
+        *,
+        temperature: float,
+        compared: Compared | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         with autocast(token_ids.device, self.config.precision):
             out = policy_output(
                 self.model,
@@ -311,8 +323,9 @@ class _Policy(nn.Module):
                 wanted,
                 temperature=temperature,
                 chunk_tokens=self.config.logprob_chunk_tokens,
+                compared=compared,
             )
-        return out.logprobs, out.entropy
+        return out.logprobs, out.entropy, out.candidate_logprobs
 
 
 def _settings(config: LearnerConfig, sharding: Sharding, vector_size: int, num_weights: int) -> dict[str, Any]:

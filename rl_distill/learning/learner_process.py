@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rl_distill.batch import Batch, PolicyOutput
+from rl_distill.batch import Batch, Candidates, PolicyOutput
 from rl_distill.learning.learner import LearnerConfig, StepReport
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.micro_steps import accumulate, term_metrics
@@ -62,7 +62,7 @@ class LearnerProcess(ABC):
         for share in shares:
             sums[share.term.source] = accumulate(
                 share,
-                partial(self._forward, temperature=share.term.temperature),
+                partial(self._forward, temperature=share.term.temperature, candidates=share.term.algorithm.candidates),
                 pad_id=self.tokenizer.pad_token_id,
                 max_tokens=self.config.micro_batch_tokens,
                 device=self.device,
@@ -87,7 +87,8 @@ class LearnerProcess(ABC):
         """A step of so many backward passes begins."""
 
     @abstractmethod
-    def _forward(self, batch: Batch, temperature: float) -> PolicyOutput: ...
+    def _forward(self, batch: Batch, temperature: float, candidates: Candidates | None = None) -> PolicyOutput:
+        """What the model says about a batch, at a teacher's candidates too if there are any."""
 
     @abstractmethod
     def _backward(self, loss: Tensor) -> None: ...

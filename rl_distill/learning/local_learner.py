@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rl_distill.algorithms.base import Algorithm
-from rl_distill.batch import Batch, PolicyOutput
+from rl_distill.batch import Batch, Candidates, PolicyOutput
 from rl_distill.errors import InputError
 from rl_distill.learning.learner import LearnerConfig, StepReport
 from rl_distill.learning.learner_process import LearnerProcess, buckets, parameter_groups, step_report
@@ -108,7 +108,7 @@ class LocalLearner(LearnerProcess):
     def _begin_step(self, passes: int) -> None:
         """Gradients simply add up."""
 
-    def _forward(self, batch: Batch, temperature: float) -> PolicyOutput:
+    def _forward(self, batch: Batch, temperature: float, candidates: Candidates | None = None) -> PolicyOutput:
         with autocast(self.device, self.config.precision):
             return policy_output(
                 self.model,
@@ -117,6 +117,7 @@ class LocalLearner(LearnerProcess):
                 batch.loss_mask | batch.lesson_mask,
                 temperature=temperature,
                 chunk_tokens=self.config.logprob_chunk_tokens,
+                compared=batch.compared(candidates),
             )
 
     def _backward(self, loss: Tensor) -> None:

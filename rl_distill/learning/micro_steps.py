@@ -13,11 +13,14 @@ from rl_distill.trajectory import Sample
 Forward = Callable[[Batch], PolicyOutput]
 MICRO_BATCHES, REAL_TOKENS, PADDED_TOKENS = "learner/micro_batches", "real_tokens", "padded_tokens"
 
-NEEDED_COLUMNS = {
-    Need.BEHAVIOR_LOGPROBS: "behavior_logprobs",
-    Need.PROXIMAL_LOGPROBS: "proximal_logprobs",
-    Need.REFERENCE_LOGPROBS: "reference_logprobs",
-    Need.REFERENCE_CREDIT: "reference_logprobs",
+NEEDED_COLUMNS: dict[Need, tuple[str, ...]] = {
+    Need.ROLLOUTS: (),
+    Need.BEHAVIOR_LOGPROBS: ("behavior_logprobs",),
+    Need.PROXIMAL_LOGPROBS: ("proximal_logprobs",),
+    Need.REFERENCE_LOGPROBS: ("reference_logprobs",),
+    Need.REFERENCE_CREDIT: ("reference_logprobs",),
+    Need.TEACHER_LOGPROBS: ("teacher_logprobs",),
+    Need.TEACHER_CANDIDATES: ("candidate_ids", "teacher_candidate_logprobs"),
 }
 
 
@@ -39,7 +42,7 @@ def accumulate(
         raise ValueError(
             f"lesson: algorithm {algorithm.name!r} reads none, so such samples would not be trained on; leave them out"
         )
-    columns = {NEEDED_COLUMNS[need] for need in algorithm.needs}
+    columns = {column for need in algorithm.needs for column in NEEDED_COLUMNS[need]}
     sums: dict[str, torch.Tensor] = {}
     padded = 0
     micro_batches = list(split(share.samples, max_tokens))
@@ -83,12 +86,13 @@ def term_metrics(share: TermShare, sums: Sequence[Mapping[str, float]]) -> dict[
 def credit_metrics(
     algorithm: Algorithm, samples: Sequence[Sample], policy: PolicyOutput, out: LossOutput, batch: Batch, counts: Totals
 ) -> dict[str, torch.Tensor]:
-    """What the loss really does to each token, whatever it says: credit = -d loss / d log-prob, > 0 where a token is imitated."""
-    credited = out.loss if out.credited is None else out.credited
-    (slope,) = torch.autograd.grad(credited, policy.logprobs, retain_graph=True)
-    credit = -slope.masked_fill(~batch.loss_mask, 0.0)  # [B, T]
+    """What the loss really does to each token, whatever it says: credit = -d loss / d log-prob, > 0 where a token is imitated.
+
+    Where a teacher is compared at other tokens too, each of them has its own.
+    """
+    credit = _credit(out.loss if out.credited is None else out.credited, policy, batch)  # [B, T], or [B, T, 1 + K]
     metrics = {
-        "credit/weighted_fraction": (credit != 0).sum() / counts.tokens.sum(),
+        "credit/weighted_fraction": (credit != 0).reshape(*batch.loss_mask.shape, -1).any(dim=-1).sum() / counts.tokens.sum(),
         "credit/positive": credit.clamp(min=0).sum(),
         "credit/negative": -credit.clamp(max=0).sum(),
     }
@@ -96,5 +100,14 @@ def credit_metrics(
         wrong = [sample.label < 0 or sample.trajectory.status == "wrong" for sample in samples]
         negatives = torch.tensor(wrong, device=credit.device)
         metrics["credit/negatives"] = negatives.sum()
-        metrics["credit/weightless_negatives"] = (negatives & (credit >= 0).all(dim=1)).sum()
+        metrics["credit/weightless_negatives"] = (negatives & (credit >= 0).flatten(1).all(dim=1)).sum()
     return metrics
+
+
+def _credit(loss: torch.Tensor, policy: PolicyOutput, batch: Batch) -> torch.Tensor:
+    if policy.candidate_logprobs is None:
+        (slope,) = torch.autograd.grad(loss, policy.logprobs, retain_graph=True)
+        return -slope.masked_fill(~batch.loss_mask, 0.0)
+    read = (policy.logprobs, policy.candidate_logprobs)
+    own, others = torch.autograd.grad(loss, read, retain_graph=True, materialize_grads=True)
+    return -torch.cat([own[..., None], others], dim=-1).masked_fill(~batch.loss_mask[..., None], 0.0)

@@ -1,24 +1,28 @@
-"""Log-probs that a model gives to attempts at what is in them: the reference of DPO and of KL terms, and the learner's own."""
+"""What a model says about attempts: log-probs of a reference, of a teacher, and of the learner itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
-from rl_distill.batch import Batch, PolicyOutput, collate
+from rl_distill.batch import Batch, Candidates, PolicyOutput, collate
 from rl_distill.learning.precision import Precision, autocast
 from rl_distill.learning.step_plan import split
+from rl_distill.learning.teacher_columns import candidate_columns
 from rl_distill.models.logprobs import policy_output
 from rl_distill.trajectory import Group, Sample, Trajectory
 
+Row = TypeVar("Row")
+Columns = Mapping[str, Any]  # of one attempt, by the name of the field; aligned with `token_ids`
+
 
 class Scorer(Protocol):
-    """Writes a frozen model's log-probs beside the tokens of attempts, wherever that model lives."""
+    """Writes what a frozen model says beside the tokens of attempts, wherever that model lives."""
 
     def annotate(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        """The same attempts with `reference_logprobs`."""
+        """The same attempts with the columns of `ScorerConfig`."""
         ...
 
     def close(self) -> None: ...
@@ -26,13 +30,21 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerConfig:
-    """How a scorer computes: as the learner does, so that the same weights give the same log-probs."""
+    """How a scorer computes: as the learner does, so that the same weights give the same log-probs.
+
+    column      of the sampled tokens' log-probs
+    candidates  a teacher compares at these instead: the columns are `candidate_ids` and `teacher_candidate_logprobs`
+    vocabulary  rows of the student's embedding, which no candidate lies beyond
+    """
 
     pad_id: int
     temperature: float
     max_tokens: int
     chunk_tokens: int
     precision: Precision
+    column: Literal["reference_logprobs", "teacher_logprobs"] = "reference_logprobs"
+    candidates: Candidates | None = None
+    vocabulary: int = 2**31
 
 
 class ModelScorer:
@@ -42,11 +54,25 @@ class ModelScorer:
         self.model, self.config = model.eval().requires_grad_(False), config
 
     def annotate(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        return with_reference(trajectories, sampled_logprobs(self.model, trajectories, self.config))
+        parts = scoring_parts(trajectories, self.config.max_tokens)
+        return with_columns(trajectories, in_order(parts, [self.score(part) for part in parts]))
 
-    def score(self, part: Sequence[Sample]) -> list[tuple[float, ...]]:
-        """Log-probs of the attempts of one micro-batch."""
-        return _score(self.model, self.config, part)
+    def score(self, part: Sequence[Sample]) -> list[Columns]:
+        """The columns of the attempts of one micro-batch."""
+        config = self.config
+        if config.candidates is None:
+            return [{config.column: row} for row in _score(self.model, config, part)]
+        return list(
+            candidate_columns(
+                self.model,
+                part,
+                config.candidates,
+                vocabulary=config.vocabulary,
+                pad_id=config.pad_id,
+                chunk_tokens=config.chunk_tokens,
+                precision=config.precision,
+            )
+        )
 
     def close(self) -> None:
         """Nothing to do: the model goes with the object."""
@@ -76,14 +102,14 @@ def _score(model: Any, config: ScorerConfig, part: Sequence[Sample]) -> list[tup
 
 
 def annotate_groups(scorer: Scorer, groups: Sequence[Group]) -> list[Group]:
-    """Every attempt of every group with its reference log-probs."""
+    """Every attempt of every group with the scorer's columns."""
     annotated = iter(scorer.annotate([trajectory for group in groups for trajectory in group.trajectories]))
     return [replace(group, trajectories=tuple(next(annotated) for _ in group.trajectories)) for group in groups]
 
 
-def with_reference(trajectories: Sequence[Trajectory], columns: Sequence[tuple[float, ...]]) -> list[Trajectory]:
-    """The same attempts with these columns as `reference_logprobs`."""
-    return [replace(trajectory, reference_logprobs=column) for trajectory, column in zip(trajectories, columns, strict=True)]
+def with_columns(trajectories: Sequence[Trajectory], columns: Sequence[Columns]) -> list[Trajectory]:
+    """The same attempts with these columns."""
+    return [replace(trajectory, **found) for trajectory, found in zip(trajectories, columns, strict=True)]
 
 
 def score_all(
@@ -100,7 +126,7 @@ def scoring_parts(trajectories: Sequence[Trajectory], max_tokens: int) -> list[l
     return list(split(samples, max_tokens))
 
 
-def in_order(parts: Sequence[Sequence[Sample]], rows: Sequence[Sequence[tuple[float, ...]]]) -> list[tuple[float, ...]]:
+def in_order(parts: Sequence[Sequence[Sample]], rows: Sequence[Sequence[Row]]) -> list[Row]:
     """The rows of `scoring_parts` in the order of the attempts."""
     pairs = [pair for part, found in zip(parts, rows, strict=True) for pair in zip(part, found, strict=True)]
     return [row for _, row in sorted(pairs, key=lambda pair: int(pair[0].unit))]

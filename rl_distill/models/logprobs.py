@@ -4,40 +4,93 @@ The vocabulary is large and the batch is long, so logits never exist for more th
 is recomputed in the backward pass.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from rl_distill.batch import PolicyOutput
+from rl_distill.batch import Compared, PolicyOutput
 from rl_distill.errors import InputError
 
 
+class Predicting(NamedTuple):
+    """The positions of a batch whose next token is wanted, and what the model predicts it from."""
+
+    states: Tensor  # [N, H] last hidden states
+    places: Tensor  # [N] flat positions t of [B, T - 1] whose token t + 1 is wanted
+    wanted: Tensor  # [B, T] bool
+
+    def shifted(self, values: Tensor) -> Tensor:
+        """What stands at the wanted tokens: [B, T, ...] -> [N, ...]."""
+        return values[:, 1:].flatten(0, 1)[self.places]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values back at the tokens they are about, 0 elsewhere: [N, ...] -> [B, T, ...]."""
+        rows, width = self.wanted.shape
+        flat = values.new_zeros(rows * (width - 1), *values.shape[1:]).index_put((self.places,), values)
+        return F.pad(flat.view(rows, width - 1, *values.shape[1:]), (0, 0) * (values.dim() - 1) + (1, 0))
+
+
+def predicting(model: Any, token_ids: Tensor, attention_mask: Tensor, wanted: Tensor) -> Predicting:
+    """Run a model without its output layer. Arguments are those of `policy_output`."""
+    hidden = model.base_model(
+        input_ids=token_ids, attention_mask=attention_mask.long(), use_cache=False
+    ).last_hidden_state  # [B, T, H]
+    places = wanted[:, 1:].reshape(-1).nonzero()[:, 0]
+    return Predicting(hidden[:, :-1].flatten(0, 1)[places], places, wanted)
+
+
 def policy_output(
-    model: Any, token_ids: Tensor, attention_mask: Tensor, wanted: Tensor, *, temperature: float = 1.0, chunk_tokens: int = 4096
+    model: Any,
+    token_ids: Tensor,
+    attention_mask: Tensor,
+    wanted: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_tokens: int = 4096,
+    compared: Compared | None = None,
 ) -> PolicyOutput:
-    """Log-prob and entropy at the wanted tokens; 0 elsewhere.
+    """Log-prob and entropy at the wanted tokens, and if asked log-probs of other tokens in their place; 0 elsewhere.
 
     Args:
         token_ids, attention_mask, wanted: [B, T]; index t is about token t, and the first token of a row has no log-prob.
         temperature: the sampling temperature; logits are divided by it.
         chunk_tokens: positions whose logits exist at once.
+        compared: tokens whose log-probs are read too, at a temperature of their own.
     """
-    hidden = model.base_model(
-        input_ids=token_ids, attention_mask=attention_mask.long(), use_cache=False
-    ).last_hidden_state  # [B, T, H]
-    predicts = wanted[:, 1:].reshape(-1).nonzero()[:, 0]  # flat positions t whose token t + 1 is wanted
-    states = hidden[:, :-1].flatten(0, 1)[predicts]  # [N, H]
-    targets = token_ids[:, 1:].reshape(-1)[predicts]  # [N]
+    found = predicting(model, token_ids, attention_mask, wanted)
+    targets = found.shifted(token_ids)  # [N]
+    candidates = None if compared is None else found.shifted(compared.ids)  # [N, K]
     head = model.get_output_embeddings()
-    pieces = [
-        _chunk(states[start : start + chunk_tokens], targets[start : start + chunk_tokens], head.weight, head.bias, temperature)
-        for start in range(0, len(targets), chunk_tokens)
-    ]
-    logprobs, entropy = (torch.cat(column) for column in zip(*pieces, strict=True)) if pieces else (states.sum(-1),) * 2
-    return PolicyOutput(_scatter(logprobs, predicts, wanted), _scatter(entropy.detach(), predicts, wanted))
+    pieces = []
+    for start in range(0, len(targets), chunk_tokens):
+        part = slice(start, start + chunk_tokens)
+        asked = None if compared is None or candidates is None else compared._replace(ids=candidates[part])
+        pieces.append(_chunk(found.states[part], targets[part], head.weight, head.bias, temperature, asked))
+    if not pieces:
+        pieces.append(_nothing(found.states, compared))
+    logprobs, entropy, *others = (torch.cat(column) for column in zip(*pieces, strict=True))
+    return PolicyOutput(found.spread(logprobs), found.spread(entropy.detach()), found.spread(others[0]) if others else None)
+
+
+def head_logits(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[N, H] states -> [N, V] logits of at least float32. Call it outside of autocast."""
+    kind = torch.promote_types(states.dtype, torch.float32)
+    return F.linear(states.to(kind), weight.to(kind), None if bias is None else bias.to(kind))
+
+
+def at_candidates(logprobs: Tensor, ids: Tensor, *, with_rest: bool) -> Tensor:
+    """[N, V] log-probs -> [N, K] of the candidates, or [N, K + 1] with the log of the mass of all other tokens at the end.
+
+    The rest is summed up itself: as 1 - sum it would be lost to rounding where it is small.
+    """
+    picked = logprobs.gather(-1, ids)
+    if not with_rest:
+        return picked
+    rest = logprobs.scatter(-1, ids, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    return torch.cat([picked, rest], dim=-1)
 
 
 def check_head(model: Any, *, tolerance: float = 2e-2) -> None:
@@ -61,27 +114,36 @@ def check_head(model: Any, *, tolerance: float = 2e-2) -> None:
         )
 
 
-def _chunk(states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
+def _chunk(
+    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, asked: Compared | None
+) -> tuple[Tensor, ...]:
     if not torch.is_grad_enabled():
-        return _token_logprobs(states, targets, weight, bias, temperature)
-    out = checkpoint(_token_logprobs, states, targets, weight, bias, temperature, use_reentrant=False, preserve_rng_state=False)
+        return _token_logprobs(states, targets, weight, bias, temperature, asked)
+    out: tuple[Tensor, ...] = checkpoint(
+        _token_logprobs, states, targets, weight, bias, temperature, asked, use_reentrant=False, preserve_rng_state=False
+    )
     return out
 
 
 def _token_logprobs(
-    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """[N, H] states -> log-prob of the targets [N] and entropy [N], both from logits of at least float32."""
-    kind = torch.promote_types(states.dtype, torch.float32)
+    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, asked: Compared | None
+) -> tuple[Tensor, ...]:
+    """[N, H] states -> log-prob of the targets [N], entropy [N], and [N, K] or [N, K + 1] if asked; logits are never halved."""
     with torch.autocast(states.device.type, enabled=False):
-        logits = F.linear(states.to(kind), weight.to(kind), None if bias is None else bias.to(kind)) / temperature  # [N, V]
-        logprobs = logits.log_softmax(dim=-1)
+        logits = head_logits(states, weight, bias)  # [N, V]
+        logprobs = (logits / temperature).log_softmax(dim=-1)
         with torch.no_grad():
             entropy = -(logprobs.exp() * logprobs).sum(dim=-1)
-        return logprobs.gather(-1, targets[:, None])[:, 0], entropy
+        found = (logprobs.gather(-1, targets[:, None])[:, 0], entropy)
+        if asked is None:
+            return found
+        soft = logprobs if asked.temperature == temperature else (logits / asked.temperature).log_softmax(dim=-1)
+        return (*found, at_candidates(soft, asked.ids, with_rest=asked.with_rest))
 
 
-def _scatter(values: Tensor, predicts: Tensor, wanted: Tensor) -> Tensor:
-    rows, width = wanted.shape
-    flat = values.new_zeros(rows * (width - 1)).index_put((predicts,), values)
-    return F.pad(flat.view(rows, width - 1), (1, 0))
+def _nothing(states: Tensor, compared: Compared | None) -> tuple[Tensor, ...]:
+    """No token is wanted: columns of length 0 that still lead back to the weights."""
+    empty = states.sum(-1)  # [0]
+    if compared is None:
+        return empty, empty
+    return empty, empty, empty[:, None].expand(-1, compared.ids.shape[-1] + compared.with_rest)

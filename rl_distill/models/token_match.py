@@ -29,27 +29,30 @@ def check_rows(tokenizer: Any, settings: Any, *, field: str) -> None:
         )
 
 
-def check_reference(tokenizer: Any, reference: str) -> None:
-    """The reference scores the student's token ids: it must have them all, with the meaning that they have for the student.
+def check_scoring_model(tokenizer: Any, model: str, *, field: str) -> None:
+    """A reference or teacher scores the student's token ids: it must have them all, with the meaning they have for the student.
 
-    A reference folder without a tokenizer is taken at its size. A token that only pads may differ, since nothing is scored there.
+    A folder without a tokenizer is taken at its size. A token that only pads may differ, since nothing is scored there.
+
+    Args:
+        field: "reference" or "teacher", the recipe key to name in an error.
 
     Raises:
-        InputError: an id has no row in the reference, or is another token there.
+        InputError: an id has no row in the model, or is another token there.
     """
-    check_rows(tokenizer, load_settings(reference, field="reference"), field="reference")
-    folder = Path(reference).expanduser()
+    check_rows(tokenizer, load_settings(model, field=field), field=field)
+    folder = Path(model).expanduser()
     if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return
-    theirs = saved_tokenizer(reference, field="reference").get_vocab()
+    theirs = saved_tokenizer(model, field=field).get_vocab()
     ours = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     only_pads = None if tokenizer.pad_token == tokenizer.eos_token else tokenizer.pad_token
     for token, index in ours:
         if token != only_pads and theirs.get(token) != index:
             there = next((other for other, place in theirs.items() if place == index), None)
             raise InputError(
-                "reference",
-                f"{reference!r} has another vocabulary than the student: id {index} is {token!r} to the student and "
+                field,
+                f"{model!r} has another vocabulary than the student: id {index} is {token!r} to the student and "
                 f"{'nothing' if there is None else repr(there)} there",
-                "take a reference with the student's tokenizer",
+                f"take a {field} with the student's tokenizer",
             )

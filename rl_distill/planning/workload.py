@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rl_distill.algorithms.base import Algorithm, Need
+from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS, Algorithm, Need
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.models.lora import adapter_weights
 from rl_distill.planning.decoding import Batching
 from rl_distill.planning.lengths import Lengths
 from rl_distill.planning.shape import ModelShape, shape_of
-from rl_distill.recipe import REFERENCE_NEEDS, Recipe
+from rl_distill.recipe import Recipe
 from rl_distill.rollout.engine import torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import VllmEngineConfig
@@ -33,7 +33,7 @@ class Workload:
     responses     sampled tokens of each attempt, in the order in which they are asked for; () where nothing is sampled
     prompt        tokens before a response
     units         what is trained on: (tokens, tokens with loss) of each row, by unit
-    scored        passes over all rows by a reference (frozen model)
+    scored        passes over all rows by a reference or a teacher (frozen; a teacher is taken at the student's size)
     rescored      passes over all rows by the learner itself before it updates
     steps         of the stage; None where the recipe does not tell
     lengths       where the lengths come from, in words
@@ -111,7 +111,7 @@ def workload(
         prompt=max(prompts),
         longest=max(prompts) + max(ceilings),
         units=tuple(units),
-        scored=sum(bool(need & REFERENCE_NEEDS) for need in needs),
+        scored=sum(bool(need & (REFERENCE_NEEDS | TEACHER_NEEDS)) for need in needs),
         rescored=sum(Need.PROXIMAL_LOGPROBS in need and stage.mini_batches > 1 for need in needs),
         learner=stage.learner,
         mini_batches=stage.mini_batches,

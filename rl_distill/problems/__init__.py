@@ -10,6 +10,7 @@ from rl_distill.problems.aime import Aime
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.problems.base import ProblemSet
 from rl_distill.problems.competition_math import Math
+from rl_distill.problems.graded_samples import GradedSamples
 from rl_distill.problems.gsm8k import Gsm8k, Gsm8kSolutions
 from rl_distill.problems.jsonl import Jsonl
 from rl_distill.problems.openr1_math import OpenR1Math
@@ -21,6 +22,7 @@ PROBLEM_SETS: dict[str, type[ProblemSet]] = {
     "gsm8k": Gsm8k,
     "gsm8k_solutions": Gsm8kSolutions,
     "math": Math,
+    "graded_samples": GradedSamples,
     "aime": Aime,
     "openr1_math": OpenR1Math,
     "jsonl": Jsonl,

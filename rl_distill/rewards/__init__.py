@@ -4,15 +4,17 @@ from typing import TYPE_CHECKING
 
 from rl_distill.config import one_of
 from rl_distill.rewards.accuracy import Accuracy
-from rl_distill.rewards.base import Attempt, Reward
+from rl_distill.rewards.base import Attempt, Reward, Verifier
 from rl_distill.rewards.format import Format
 from rl_distill.rewards.length import SoftOverlong
 from rl_distill.rewards.repetition import Repetition
 from rl_distill.rewards.trl_function import TrlFunction
+from rl_distill.rewards.unit_tests import UnitTests
 from rl_distill.rewards.weighted import WeightedRewards, score_groups, wrong_answers_cost_nothing
 
 REWARDS: dict[str, type[Reward]] = {
     "accuracy": Accuracy,
+    "unit_tests": UnitTests,
     "format": Format,
     "soft_overlong": SoftOverlong,
     "repetition": Repetition,
@@ -31,6 +33,8 @@ __all__ = [
     "Accuracy",
     "Attempt",
     "Reward",
+    "UnitTests",
+    "Verifier",
     "WeightedRewards",
     "score_groups",
     "wrong_answers_cost_nothing",

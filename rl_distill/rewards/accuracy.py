@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from rl_distill.config import config, setting
 from rl_distill.rewards import answers
-from rl_distill.rewards.base import Attempt, Reward
+from rl_distill.rewards.base import Attempt, Verifier, with_ending
 from rl_distill.rewards.deadline_pool import Workers, run_all
-from rl_distill.trajectory import FinishReason, Verdict
+from rl_distill.trajectory import Problem, Verdict
 
 MAX_KNOWN = 100_000
 _known: dict[tuple[str, str], Verdict] = {}  # what math-verify found for (gold, answer); failures are never kept
@@ -18,7 +18,7 @@ _ROUNDING = 1e-5  # math-verify compares decimals rounded to 6 places: only a la
 
 
 @config
-class Accuracy(Reward):
+class Accuracy(Verifier):
     r"""Compares the boxed answer with the gold one; the first step that can tell decides and is the verdict's `method`.
 
     | method | status | when |
@@ -37,32 +37,19 @@ class Accuracy(Reward):
     """
 
     name: Literal["accuracy"] = "accuracy"
-    correct: float = setting(1.0, about="reward of a correct answer", source="arXiv:2501.12948", allow_inf_nan=False)
-    wrong: float = setting(
-        0.0, about="reward of a wrong answer; DAPO (arXiv:2503.14476) gives -1", source="arXiv:2501.12948", allow_inf_nan=False
-    )
     deadline: float = setting(5.0, about="time for one symbolic comparison", unit="seconds", gt=0, le=3600)
     workers: int = setting(2, about="processes that compare symbolically", ge=1)
     max_answer_chars: int = setting(
         1000, about="a boxed text longer than this, and than twice the gold, is wrong", unit="characters", ge=1
     )
 
-    @property
-    def lowest(self) -> float:
-        return min(self.correct, self.wrong)
-
-    def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
-        return [self.value(verdict) for verdict in self.verdicts(attempts)]
-
-    def value(self, verdict: Verdict) -> float | None:
-        """The reward that a verdict is worth."""
-        return {"correct": self.correct, "wrong": self.wrong, "unverifiable": None}[verdict.status]
+    def can_judge(self, problem: Problem) -> bool:
+        return _is_known(problem.answer)
 
     def verdicts(self, attempts: Sequence[Attempt]) -> list[Verdict]:
-        """What is known about each attempt, in order."""
         graded = self.grade([(problem.answer, trajectory.response) for problem, trajectory in attempts])
         endings = [trajectory.finish_reason for _, trajectory in attempts]
-        return [_with_ending(verdict, ending) for verdict, ending in zip(graded, endings, strict=True)]
+        return [with_ending(verdict, ending, "no_boxed") for verdict, ending in zip(graded, endings, strict=True)]
 
     def grade(self, pairs: Sequence[tuple[str | None, str]]) -> list[Verdict]:
         """The verdict for each pair of a gold answer and a response, in order."""
@@ -72,7 +59,7 @@ class Accuracy(Reward):
 
     def _cheap(self, gold: str | None, response: str) -> Verdict | tuple[str, str]:
         """A verdict, or what has to be compared symbolically: (gold, answer)."""
-        if gold is None or not gold.strip():
+        if not _is_known(gold):
             return Verdict(status="unverifiable", method="no_gold")
         answer = answers.boxed_answer(response)
         if answer is None:
@@ -104,12 +91,8 @@ class Accuracy(Reward):
         return asked
 
 
-def _with_ending(verdict: Verdict, finish_reason: FinishReason) -> Verdict:
-    if finish_reason == "error":
-        return Verdict(status="unverifiable", method="generation_error")
-    if finish_reason == "length" and verdict.method == "no_boxed":
-        return Verdict(status="wrong", method="truncated")
-    return verdict
+def _is_known(gold: str | None) -> TypeGuard[str]:
+    return gold is not None and gold.strip() != ""
 
 
 def _by_number(gold: str, answer: str) -> Verdict | None:

@@ -1,4 +1,4 @@
-"""Final answers as text: where a response states one, when two spell the same thing, when one is just a number."""
+"""Final answers as text: where a response states one (a box, a program), when two mean the same, when one is just a number."""
 
 import re
 from decimal import Decimal
@@ -6,6 +6,9 @@ from decimal import Decimal
 from rl_distill.text import last_boxed
 
 _THINK_END = "</think>"
+
+_FENCE = re.compile(r"```\s*(?P<label>[\w+.-]*)[^`]*")
+_PYTHON = {"python", "python3", "py"}
 
 _SPACING = re.compile(r"\\[!,;:]|\\q?quad(?![a-zA-Z])|~|\\ ")
 _DECORATION = re.compile(r"\\(?:left|right|displaystyle)(?![a-zA-Z])")
@@ -29,6 +32,36 @@ def boxed_answer(response: str) -> str | None:
     _, tag, conclusion = response.rpartition(_THINK_END)
     content = last_boxed(conclusion) if tag else None
     return content if content is not None else last_boxed(response)
+
+
+def python_code(response: str) -> str | None:
+    """The last fenced block that is labelled Python (the last without a label if none is), or None.
+
+    As with a box, what follows the last `</think>` is searched first. A block that is never closed does not count.
+
+    Example:
+        >>> python_code("so:\\n```python\\nprint(1)\\n```\\nwhich prints\\n```\\n1\\n```")
+        'print(1)\\n'
+    """
+    _, tag, conclusion = response.rpartition(_THINK_END)
+    code = _last_code(conclusion) if tag else None
+    return code if code is not None else _last_code(response)
+
+
+def _last_code(text: str) -> str | None:
+    found: dict[bool, str] = {}  # by whether it is labelled
+    label, lines = None, list[str]()
+    for line in text.splitlines(keepends=True):
+        fence = _FENCE.fullmatch(line.strip())
+        if fence is None:
+            lines.append(line)
+        elif label is None or fence["label"]:  # a label opens a block, even where the one before was never closed
+            label, lines = fence["label"].lower(), []
+        else:
+            if label in _PYTHON or not label:
+                found[bool(label)] = "".join(lines)
+            label = None
+    return found.get(True, found.get(False))
 
 
 def plain(text: str) -> str:

@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rl_distill.errors import InputError, RunError
-from rl_distill.rewards.accuracy import Accuracy
-from rl_distill.rewards.base import Attempt, Reward
-from rl_distill.trajectory import Group, Score, Verdict
+from rl_distill.rewards.base import Attempt, Reward, Verifier
+from rl_distill.trajectory import Group, Problem, Score, Status, Verdict
+
+_SEVERITY: tuple[Status, ...] = ("unverifiable", "wrong", "correct")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class WeightedRewards:
 
     A score's value is the sum of weight times value. It is None if the answer is unverifiable, whatever the other rewards say,
     and if no reward has a value; otherwise a reward without a value is left out of the sum (TRL's meaning of None).
+
+    With several verifiers those that can judge the problem do: its answer is unverifiable if one cannot tell, else wrong if one
+    says so.
     """
 
     rewards: tuple[Reward, ...]
@@ -36,18 +40,27 @@ class WeightedRewards:
         Raises:
             RunError: a reward gave a number that is not finite, or not one value for each attempt.
         """
-        verdicts: list[Verdict | None] = [None] * len(attempts)
+        verdicts: dict[str, list[Verdict]] = {}
         columns: dict[str, list[float | None]] = {}
         for reward in self.rewards:
-            if isinstance(reward, Accuracy):
-                judged = reward.verdicts(attempts)
-                verdicts = list(judged)
-                columns[reward.part] = [reward.value(verdict) for verdict in judged]
+            if isinstance(reward, Verifier):
+                verdicts[reward.part] = reward.verdicts(attempts)
+                columns[reward.part] = [reward.value(verdict) for verdict in verdicts[reward.part]]
             else:
                 columns[reward.part] = _checked(reward, reward.measure(attempts), len(attempts))
-        parts = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        judged_rows = zip(parts, verdicts, strict=True)
-        return [Score(value=self._value(row, verdict), verdict=verdict, parts=row) for row, verdict in judged_rows]
+        scores = []
+        for place, (problem, _) in enumerate(attempts):
+            parts = {part: column[place] for part, column in columns.items()}
+            verdict = self._verdict(problem, {part: column[place] for part, column in verdicts.items()})
+            scores.append(Score(value=self._value(parts, verdict), verdict=verdict, parts=parts))
+        return scores
+
+    def _verdict(self, problem: Problem, verdicts: Mapping[str, Verdict]) -> Verdict | None:
+        """The one that stands for all; where nobody can judge, the first says why. None without a verifier."""
+        verifiers = [reward for reward in self.rewards if isinstance(reward, Verifier)]
+        judges = [reward for reward in verifiers if reward.can_judge(problem)] or verifiers[:1]
+        found = [verdicts[reward.part] for reward in judges]
+        return min(found, key=lambda verdict: _SEVERITY.index(verdict.status), default=None)
 
     def _value(self, parts: dict[str, float | None], verdict: Verdict | None) -> float | None:
         if verdict is not None and verdict.status == "unverifiable":
@@ -75,7 +88,7 @@ def wrong_answers_cost_nothing(rewards: Sequence[Reward]) -> bool:
     weighed = [reward for reward in rewards if reward.weight]
     if any(reward.weight < 0 or reward.lowest is None for reward in weighed):
         return False
-    judging = [reward for reward in weighed if isinstance(reward, Accuracy)] or weighed
+    judging = [reward for reward in weighed if isinstance(reward, Verifier)] or weighed
     return all(reward.lowest is not None and reward.lowest >= 0 for reward in judging)
 
 

@@ -3,23 +3,25 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS
 from rl_distill.cluster.host import Host, LearnerSpec, MakeModel
 from rl_distill.cluster.local_host import LocalHost
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.errors import InputError, RunError
 from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
-from rl_distill.learning.learner import Learner, LearnerConfig
+from rl_distill.learning.learner import Learner
 from rl_distill.learning.loss_term import MAIN, LossTerm
 from rl_distill.learning.scorer import Scorer, ScorerConfig
 from rl_distill.models.loading import load_model, save_pretrained
-from rl_distill.models.token_match import check_reference
+from rl_distill.models.token_match import check_scoring_model
 from rl_distill.models.weights import WeightUpdate, whole_update
-from rl_distill.recipe import BASE, REFERENCE_NEEDS, Recipe
+from rl_distill.recipe import BASE, Recipe
 from rl_distill.rewards import WeightedRewards
 from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, Sampling, StreamingEngine, load_checked, torch_dtype
@@ -28,7 +30,7 @@ from rl_distill.rollout.inline_sampler import InlineSampler
 from rl_distill.rollout.scripted import ReplayedEngine, Script, ScriptedSampling
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
 from rl_distill.training.loop import Feed, Parts
-from rl_distill.training.preflight import check_devices, engine_gpus, ineffective_keys, preflight
+from rl_distill.training.preflight import check_devices, engine_gpus, ineffective_keys, preflight, student_skeleton
 from rl_distill.training.rollout_source import RolloutSource, RolloutSourceConfig, prompts_for
 from rl_distill.training.rounds import Sampler
 from rl_distill.training.sources import Source
@@ -73,8 +75,13 @@ class Workshop:
         self._evaluator: Evaluator | None = None
         self._open: list[Any] = []  # the learner and the scorers of the newest stage
 
-    def parts(self, name: str, training: Training, start: str | None) -> Parts:
-        """Everything the loop needs for one stage; what the stage before had is given back."""
+    def parts(self, name: str, training: Training, start: str | None, teacher: str | None = None) -> Parts:
+        """Everything the loop needs for one stage; what the stage before had is given back.
+
+        Args:
+            start: folder or hub name of the student that the stage goes on with; None is the weights of the seed.
+            teacher: folder or hub name.
+        """
         self._close_stage()
         self._start = start
         main = self._source(name, training, training.steps)
@@ -82,11 +89,12 @@ class Workshop:
         sources = [main, *(self._source(name, objective, steps) for objective in training.beside)]
         learner = self._learner(name, training, steps)
         terms = [_term(objective) for objective in training.objectives]
-        scorers = self._scorers(training, start)
+        references = self._references(training, start)
+        teachers = self._teachers(training, teacher)
         return Parts(
             feeds=tuple(
-                Feed(term=term, source=source, scorer=scorer)
-                for term, source, scorer in zip(terms, sources, scorers, strict=True)
+                Feed(term=term, source=source, reference=one, teacher=other)
+                for term, source, one, other in zip(terms, sources, references, teachers, strict=True)
             ),
             learner=learner,
             sync=self._sync(name, training, learner),
@@ -147,7 +155,9 @@ class Workshop:
             InputError: it cannot be found, read, put to the student or graded.
         """
         if self.recipe.reference is not None:
-            check_reference(self.tokenizer, self.recipe.reference)
+            check_scoring_model(self.tokenizer, self.recipe.reference, field="reference")
+        if self.recipe.teacher is not None and not self.recipe.is_student(self.recipe.teacher):
+            check_scoring_model(self.tokenizer, self.recipe.teacher, field="teacher")
         check_devices(self.recipe, self._host.machines, self._size)
         notes = [f"note: {line}" for line in ineffective_keys(self.recipe, self._host.machines)]
         for name, training in trainings.items():
@@ -238,7 +248,8 @@ class Workshop:
                 self._inputs[field] = Tokenized(groups, self.prompter, field=field)
             else:
                 with _named(f"{field}.rewards"):
-                    WeightedRewards(settings.rewards)
+                    for reward in WeightedRewards(settings.rewards).rewards:
+                        reward.check_machine()
                 self._inputs[field] = prompts_for(settings, groups, self.prompter, field)
         return self._inputs[field]
 
@@ -280,27 +291,51 @@ class Workshop:
             raise nothing_to_learn(source.groups.field, len(source.groups))
         return math.ceil(count * training.epochs / source.settings.groups_per_step)
 
-    def _scorers(self, training: Training, start: str | None) -> list[Scorer | None]:
+    def _references(self, training: Training, start: str | None) -> list[Scorer | None]:
         """The reference for each objective that compares with one: the same model, at the objective's temperature."""
+        reference = self.recipe.reference
+        make = partial(load_model, _anywhere(reference), field="reference") if reference else self._maker(start)
         return [
-            self._scorer(objective, training.learner, start) if objective.algorithm.needs & REFERENCE_NEEDS else None
+            self._scorer(make, _scoring(objective, training, self.tokenizer))
+            if objective.algorithm.needs & REFERENCE_NEEDS
+            else None
             for objective in training.objectives
         ]
 
-    def _scorer(self, objective: Objective, learner: LearnerConfig, start: str | None) -> Scorer:
-        reference = self.recipe.reference
-        settings = ScorerConfig(
-            pad_id=self.tokenizer.pad_token_id,
-            temperature=objective.temperature,
-            max_tokens=learner.micro_batch_tokens,
-            chunk_tokens=learner.logprob_chunk_tokens,
-            precision=learner.precision,
-        )
-        scorer = self._host.scorer(
-            partial(load_model, _anywhere(reference), field="reference") if reference else self._maker(start), settings
-        )
+    def _teachers(self, training: Training, teacher: str | None) -> list[Scorer | None]:
+        """The teacher for each objective that learns from one, asked for what its algorithm needs."""
+        found: list[Scorer | None] = []
+        for objective in training.objectives:
+            if not objective.algorithm.needs & TEACHER_NEEDS:
+                found.append(None)
+                continue
+            assert teacher is not None, "the recipe sees to it"
+            model = student_skeleton(self.recipe.student, self.tokenizer)
+            settings = replace(
+                _scoring(objective, training, self.tokenizer),
+                column="teacher_logprobs",
+                candidates=objective.algorithm.candidates,
+                vocabulary=model.get_input_embeddings().num_embeddings,
+            )
+            found.append(self._scorer(partial(load_model, _anywhere(teacher), field="teacher"), settings))
+        return found
+
+    def _scorer(self, make: MakeModel, settings: ScorerConfig) -> Scorer:
+        scorer = self._host.scorer(make, settings)
         self._open.append(scorer)
         return scorer
+
+
+def _scoring(objective: Objective, training: Training, tokenizer: Any) -> ScorerConfig:
+    """How log-probs are taken for an objective: as its learner takes them."""
+    learner = training.learner
+    return ScorerConfig(
+        pad_id=tokenizer.pad_token_id,
+        temperature=objective.temperature,
+        max_tokens=learner.micro_batch_tokens,
+        chunk_tokens=learner.logprob_chunk_tokens,
+        precision=learner.precision,
+    )
 
 
 def _anywhere(model: str) -> str:

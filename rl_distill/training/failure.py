@@ -6,7 +6,8 @@ import traceback
 from pathlib import Path
 
 from rl_distill.errors import WorkerLost
-from rl_distill.learning.checkpoint import damage, read_state
+from rl_distill.learning.checkpoint import read_state
+from rl_distill.sealing import damage
 from rl_distill.training.interruption import Interrupted
 
 MAX_CHARACTERS = 600  # of an error's own message; the whole of it is in the log

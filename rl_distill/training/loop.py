@@ -35,11 +35,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """A term of the loss with the source that its samples come from, and the reference's columns if it needs them."""
+    """A term of the loss with the source that its samples come from, and who writes the columns that it needs."""
 
     term: LossTerm
     source: Source
-    scorer: Scorer | None
+    reference: Scorer | None
+    teacher: Scorer | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,9 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         looked = {}
         for feed in parts.feeds:
             facts = {**feed.source.report(), "group/uninformative": float(credit[feed.term.source][1])}
+            if feed.teacher:
+                scored = sum(len(sample.trajectory.token_ids) for sample in credit[feed.term.source][0])
+                facts["distillation/teacher_tokens"] = float(scored)
             metrics |= {feed.term.path(name): value for name, value in facts.items()}
         metrics |= {
             "time/source": sampled - started,
@@ -130,16 +134,18 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sa
     Units get the group's place, so that no two groups share one.
     """
     algorithm, source = feed.term.algorithm, feed.term.source
-    if Need.REFERENCE_CREDIT in algorithm.needs and feed.scorer:
-        groups = annotate_groups(feed.scorer, groups)
+    if Need.REFERENCE_CREDIT in algorithm.needs and feed.reference:
+        groups = annotate_groups(feed.reference, groups)
     by_group = [algorithm.samples(group) for group in groups]
     samples = [
         replace(sample, source=source, unit=f"{source}/{place}/{sample.unit}" if sample.unit else "")
         for place, members in enumerate(by_group)
         for sample in members
     ]
-    if Need.REFERENCE_LOGPROBS in algorithm.needs and feed.scorer and samples:
-        samples = _with_trajectories(samples, feed.scorer.annotate([sample.trajectory for sample in samples]))
+    if Need.REFERENCE_LOGPROBS in algorithm.needs and feed.reference and samples:
+        samples = _with_trajectories(samples, feed.reference.annotate([sample.trajectory for sample in samples]))
+    if feed.teacher and samples:
+        samples = _with_trajectories(samples, feed.teacher.annotate([sample.trajectory for sample in samples]))
     if Need.PROXIMAL_LOGPROBS in algorithm.needs and parts.mini_batches > 1 and samples:
         trajectories = [sample.trajectory for sample in samples]
         columns = parts.learner.logprobs(trajectories, temperature=feed.term.temperature)

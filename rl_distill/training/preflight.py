@@ -126,7 +126,7 @@ def ineffective_keys(recipe: Recipe, machines: Sequence[Machine]) -> Iterator[st
     if settings.placement == "spread" and num_hosts == 1:
         yield "cluster.placement: spread has no effect on one host"
     if settings.scorer != WorkerPlaces() and "scorer" not in roles:
-        yield "cluster.scorer: has no effect, for no stage's algorithm compares with a reference"
+        yield "cluster.scorer: has no effect, for no stage's algorithm compares with a reference or learns from a teacher"
     if settings.engine != WorkerPlaces() and "engine" not in roles:
         yield "cluster.engine: has no effect, for nothing is sampled"
 

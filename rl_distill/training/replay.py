@@ -11,9 +11,9 @@ import yaml
 
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.errors import InputError
-from rl_distill.learning.checkpoint import damage
 from rl_distill.recipe import BASE, Recipe, load_recipe
 from rl_distill.rollout.scripted import script_of
+from rl_distill.sealing import damage
 from rl_distill.training.differences import first_difference, whole_rows
 from rl_distill.training.fingerprint import changed, run_digests
 from rl_distill.training.run import Replay, train

@@ -12,11 +12,11 @@ from typing import Any
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.config import dump
 from rl_distill.errors import WorkerLost
-from rl_distill.learning.checkpoint import damage, sealed
 from rl_distill.models.loading import save_pretrained
 from rl_distill.models.pretrained import PretrainedModel
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.rollout.scripted import Script
+from rl_distill.sealing import damage, sealed
 from rl_distill.tracking import RunIdentity, open_trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.build import Workshop
@@ -104,6 +104,11 @@ class _Run:
             return model
         return str(self.folder.stage(name) / "student")
 
+    def _teacher(self) -> str | None:
+        """Folder or hub name of the recipe's teacher."""
+        teacher = self.recipe.teacher
+        return self.student(teacher) if teacher is not None and self.recipe.is_student(teacher) else teacher
+
     def _base(self) -> None:
         """The student as the run finds it, measured; a seeded one is made once and comes from the cache afterwards."""
         model = self.recipe.student.model
@@ -176,7 +181,7 @@ class _Run:
         returns, reached = 0, -1
         while True:
             try:
-                parts = self.workshop.parts(name, training, start)
+                parts = self.workshop.parts(name, training, start, self._teacher())
                 drives = (self.folder, self.workshop, self.records, self.stop)
                 return StageRun(name, parts, *drives, first_step=first_step, until=self.until).run(self.say)
             except WorkerLost as lost:

@@ -21,8 +21,8 @@ from rl_distill import __version__
 from rl_distill.cluster.host import WORKERS
 from rl_distill.config import dump
 from rl_distill.errors import InputError
-from rl_distill.learning.checkpoint import clear_leftovers
 from rl_distill.recipe import BASE, Recipe
+from rl_distill.sealing import clear_leftovers
 from rl_distill.training.fingerprint import changed
 
 # Keys that may change when a run is continued. No number depends on them beyond rounding: what `cluster` changes in the layout is

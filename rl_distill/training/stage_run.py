@@ -9,10 +9,11 @@ from typing import Any
 
 from rl_distill.errors import RunError
 from rl_distill.evaluation.evaluator import EvaluationResult, result_to_dict
-from rl_distill.learning.checkpoint import Checkpoints, read_state, sealed
+from rl_distill.learning.checkpoint import Checkpoints, read_state
 from rl_distill.learning.loss_term import MAIN
 from rl_distill.recipe import BASE
 from rl_distill.records import group_to_dict
+from rl_distill.sealing import sealed
 from rl_distill.tracking import Trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.alarms import AlarmBoard

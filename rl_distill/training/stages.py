@@ -1,7 +1,7 @@
 """A stage: what is learnt from where, with which learner, and what must fit together."""
 
 from rl_distill.algorithms import AnyAlgorithm
-from rl_distill.algorithms.base import Need
+from rl_distill.algorithms.base import ROLLOUT_NEEDS, Need
 from rl_distill.config import config, setting
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.rewards import wrong_answers_cost_nothing
@@ -17,6 +17,10 @@ class Objective:
     source: AnySource = setting(about="what it learns from")
 
     def __post_init__(self) -> None:
+        if self.algorithm.needs & ROLLOUT_NEEDS and not isinstance(self.source, RolloutSourceConfig):
+            raise ValueError(
+                f"algorithm {self.algorithm.name!r} trains on what the student samples; use a source with name rollout"
+            )
         if Need.BEHAVIOR_LOGPROBS in self.algorithm.needs:
             self._check_rollouts()
 
@@ -26,10 +30,7 @@ class Objective:
         return self.source.sampling.temperature if isinstance(self.source, RolloutSourceConfig) else 1.0
 
     def _check_rollouts(self) -> None:
-        if not isinstance(self.source, RolloutSourceConfig):
-            raise ValueError(
-                f"algorithm {self.algorithm.name!r} trains on what the student samples; use a source with name rollout"
-            )
+        assert isinstance(self.source, RolloutSourceConfig), "nothing else samples"
         if self.source.sampling.top_p < 1:
             raise ValueError("source.sampling.top_p is below 1, which would make the ratios wrong; sample with 1 in training")
         if self.source.sampling.temperature == 0:

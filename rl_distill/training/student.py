@@ -72,7 +72,7 @@ class SeededModel(Architecture):
     def __post_init__(self) -> None:
         Architecture.__post_init__(self)
         if self.pretraining is not None and any(objective.algorithm.needs for objective in self.pretraining.objectives):
-            raise ValueError("pretraining.algorithm needs rollouts or a reference: pretrain on a data set, with sft")
+            raise ValueError("pretraining.algorithm needs rollouts, a reference or a teacher: pretrain on a data set, with sft")
 
 
 def kind_of_model(value: Any) -> str:

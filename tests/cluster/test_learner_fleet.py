@@ -25,6 +25,9 @@ SHAPE = Architecture(  # sizes that no number of ranks divides
 CONFIG = LearnerConfig(
     learning_rate=1e-3, schedule="linear", warmup_steps=1, max_grad_norm=0.5, micro_batch_tokens=24, weight_decay=0.1
 )
+# In gkd's step some weights have a gradient that is all rounding; AdamW's usual eps would blow it up to a whole step, as it does
+# in one process with other micro-batches.
+WITHOUT_ROUNDING = {"gkd": replace(CONFIG, eps=1e-6)}
 STEPS = 3
 LAYOUTS = [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (1, 1), (1, 2), (1, 3)]
 
@@ -42,12 +45,12 @@ def processes(session):
         yield {1: one, 2: two}
 
 
-def spec(*terms: LossTerm, config: LearnerConfig = CONFIG, dtype=torch.float32) -> LearnerSpec:
+def spec(*terms: LossTerm, config: LearnerConfig | None = None, dtype=torch.float32) -> LearnerSpec:
     return LearnerSpec(
         make_model=partial(SHAPE.build, TOKENIZER),
         tokenizer=TOKENIZER,
         terms=terms,
-        config=config,
+        config=config or WITHOUT_ROUNDING.get(terms[0].algorithm.name, CONFIG),
         total_steps=2 * STEPS,
         publish_dtype=dtype,
     )

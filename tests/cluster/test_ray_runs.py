@@ -18,9 +18,10 @@ EVALUATION = {
 }
 STAGES = [
     taught("dpo"),
+    taught("kd", algorithm={"name": "kd", "num_candidates": 5}),
     rolled_out(algorithm={"name": "grpo"}, mini_batches=2),  # with a reference, and log-probs of its own past
 ]
-RUN = {"evaluation": EVALUATION, "engine": {"shard_size": 2}}
+RUN = {"evaluation": EVALUATION, "engine": {"shard_size": 2}, "teacher": "base"}
 
 
 def lines(path: Path, stage: str = "") -> list[dict]:

@@ -323,6 +323,11 @@ def test_a_reference_that_is_not_there_is_named(tiny_recipe, cli):
     assert code == 2 and err.startswith("error: reference: there is no folder '/no/such/folder'")
 
 
+def test_a_teacher_that_is_not_there_is_named(tiny_recipe, cli):
+    code, _, err = cli("train", tiny_recipe(taught("kd"), teacher="/no/such/folder").path)
+    assert code == 2 and err.startswith("error: teacher: there is no folder '/no/such/folder'")
+
+
 @pytest.mark.parametrize(
     ("switch", "rewards"),
     [

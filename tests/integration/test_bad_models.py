@@ -12,6 +12,7 @@ from tiny_runs import rolled_out, taught
 from rl_distill.models.loading import Architecture, save_pretrained
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.text import end_of_turn_ids
+from rl_distill.tracking import read_metrics
 
 SMALL = Architecture(hidden_size=16, intermediate_size=32, num_layers=1, num_key_value_heads=1, max_context=160)
 OPENER = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -121,6 +122,22 @@ def test_a_reference_with_another_vocabulary_is_refused_before_the_run(tiny_reci
         found = refused(cli("train", recipe.path))
         assert found.startswith(f"reference: {reference!r} has another vocabulary") and message in found
         assert not (recipe.run_dir / "stages").exists() or not any((recipe.run_dir / "stages").iterdir())
+
+
+def test_a_teacher_with_another_vocabulary_is_refused_before_the_run(tiny_recipe, tmp_path, cli):
+    teacher = model_folder(tmp_path / "reordered", reordered_tokenizer())
+    recipe = tiny_recipe(taught("kd"), teacher=teacher)
+    found = refused(cli("train", recipe.path))
+    assert found.startswith(f"teacher: {teacher!r} has another vocabulary than the student") and "take a teacher with" in found
+    assert not (recipe.run_dir / "stages").exists() or not any((recipe.run_dir / "stages").iterdir())
+
+
+def test_a_teacher_with_spare_rows_teaches_no_token_that_the_student_lacks(tiny_recipe, tmp_path, cli):
+    padded = model_folder(tmp_path / "padded", arithmetic_tokenizer(), rows=64)
+    recipe = tiny_recipe(taught("kd"), teacher=padded)
+    assert cli("train", recipe.path)[0] == 0
+    for line in read_metrics(recipe.run_dir / "metrics.jsonl"):
+        assert line["stage"] != "kd" or line["distillation/candidate_mass"] == pytest.approx(1, abs=1e-5)
 
 
 def test_a_reference_without_a_tokenizer_is_taken_at_its_size_and_one_with_spare_rows_is_fine(tiny_recipe, tmp_path, cli):

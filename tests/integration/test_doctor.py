@@ -66,7 +66,7 @@ def test_a_quick_look_at_a_sound_machine_makes_every_check_that_starts_nothing(d
     assert report.failed == set()
     assert report.keys() == names(MACHINE_CHECKS)
     assert report.counts.endswith("; left out: ray, deepspeed")
-    assert report.one("grader")[0] == "ok" and report.one("torch")[0] == "ok"
+    assert report.one("grader")[0] == "ok" and report.one("sandbox")[0] == "ok" and report.one("torch")[0] == "ok"
     assert "transformers 5." in report["packages"][0][1]
 
 

@@ -5,12 +5,12 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from graded_groups import GROUPS, SEEDS, VOCABULARY, attempt, samples_of
+from graded_groups import GROUPS, SEEDS, TEACHER_COLUMNS, VOCABULARY, attempt, samples_of
 from pydantic import ValidationError
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rl_distill.algorithms import ALGORITHMS
-from rl_distill.algorithms.base import Need
+from rl_distill.algorithms.base import TEACHER_NEEDS, Need
 from rl_distill.batch import PolicyOutput, collate, source_names, totals
 from rl_distill.config import dump, parse
 from rl_distill.learning.loss_term import LossTerm
@@ -41,7 +41,14 @@ def step(model, algorithm, samples, max_tokens: int):
     model.zero_grad(set_to_none=True)
 
     def forward(batch):
-        return policy_output(model, batch.token_ids, batch.attention_mask, batch.loss_mask | batch.lesson_mask, chunk_tokens=5)
+        return policy_output(
+            model,
+            batch.token_ids,
+            batch.attention_mask,
+            batch.loss_mask | batch.lesson_mask,
+            chunk_tokens=5,
+            compared=batch.compared(algorithm.candidates),
+        )
 
     sources = source_names(samples)
     share = TermShare(
@@ -54,6 +61,26 @@ def step(model, algorithm, samples, max_tokens: int):
     )
     metrics = term_metrics(share, [accumulate(share, forward, pad_id=0, max_tokens=max_tokens)])
     return metrics, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def policy_for(batch, algorithm, seeds=SEEDS, outside: float = 0.0) -> PolicyOutput:
+    """Any log-probs of a student, where the algorithm reads them, with gradient; `outside` stands where nothing was sampled."""
+
+    def column(*shape: int) -> torch.Tensor:
+        values = -2 * torch.rand(*shape, generator=seeds, dtype=torch.float64)
+        values[~batch.loss_mask] = outside
+        return values.requires_grad_()
+
+    shape = batch.token_ids.shape
+    compared = algorithm.candidates is not None
+    others = column(*batch.teacher_candidate_logprobs.shape) if compared else None
+    return PolicyOutput(column(*shape), None, others)
+
+
+def gradients(loss, policy) -> list[torch.Tensor]:
+    """By everything that was read of the student, [B, T, ...]."""
+    read = [policy.logprobs] if policy.candidate_logprobs is None else [policy.logprobs, policy.candidate_logprobs]
+    return list(torch.autograd.grad(loss, read, materialize_grads=True))
 
 
 ALL = pytest.mark.parametrize("name", ALGORITHMS)
@@ -89,15 +116,13 @@ def test_gradient_reaches_sampled_tokens_and_nothing_else(name):
     samples = samples_of(algorithm)
     sources = source_names(samples)
     batch = collate(samples, pad_id=0, sources=sources, dtype=torch.float64)
-    logprobs = -torch.rand(batch.token_ids.shape, generator=SEEDS, dtype=torch.float64)
-    logprobs[~batch.loss_mask] = float("nan")  # whatever stands outside the mask must never be looked at
-    logprobs.requires_grad_()
-    out = algorithm.loss(PolicyOutput(logprobs), batch, totals(samples, sources, torch.float64))
-    (gradient,) = torch.autograd.grad(out.loss, logprobs)
+    policy = policy_for(batch, algorithm, outside=float("nan"))  # whatever stands outside the mask must never be looked at
+    out = algorithm.loss(policy, batch, totals(samples, sources, torch.float64))
+    found = gradients(out.loss, policy)
     assert torch.isfinite(out.loss)
     assert all(torch.isfinite(value) for value in out.metrics.values())
-    assert gradient[batch.loss_mask].abs().sum() > 0
-    assert not gradient[~batch.loss_mask].nan_to_num(1.0).any()
+    assert sum(gradient[batch.loss_mask].abs().sum() for gradient in found) > 0
+    assert not any(gradient[~batch.loss_mask].nan_to_num(1.0).any() for gradient in found)
 
 
 @ALL
@@ -117,7 +142,10 @@ def test_an_unverifiable_attempt_changes_nobodys_credit(name):
     algorithm = ALGORITHMS[name]()
     for group in GROUPS:
         known = replace(group, trajectories=tuple(t for t in group.trajectories if t.status != "unverifiable"))
-        assert algorithm.samples(group) == algorithm.samples(known)
+        found = algorithm.samples(group)
+        if algorithm.needs & TEACHER_NEEDS:  # which judges that attempt too, and by no reward
+            found = [sample for sample in found if sample.trajectory.status != "unverifiable"]
+        assert found == algorithm.samples(known)
 
 
 @ALL
@@ -136,6 +164,8 @@ def test_needs_are_what_the_loss_touches(name):
         Need.BEHAVIOR_LOGPROBS: "behavior_logprobs",
         Need.REFERENCE_LOGPROBS: "reference_logprobs",
         Need.REFERENCE_CREDIT: "reference_logprobs",
+        Need.TEACHER_LOGPROBS: "teacher_logprobs",
+        Need.TEACHER_CANDIDATES: "teacher_candidate_logprobs",
     }
     named = {columns[need] for need in algorithm.needs if need in columns}
 
@@ -146,11 +176,11 @@ def test_needs_are_what_the_loss_touches(name):
         ]
         samples = [sample for group in groups for sample in algorithm.samples(group)]
         batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
-        algorithm.loss(
-            PolicyOutput(torch.zeros(batch.token_ids.shape).double() - 1), batch, totals(samples, ("",), torch.float64)
-        )
+        ones = torch.full(batch.token_ids.shape, -1.0, dtype=torch.float64)
+        others = None if batch.compared(algorithm.candidates) is None else -torch.ones_like(batch.teacher_candidate_logprobs)
+        algorithm.loss(PolicyOutput(ones, None, others), batch, totals(samples, ("",), torch.float64))
 
-    run({"behavior_logprobs", "reference_logprobs", "proximal_logprobs"} - named)
+    run({"behavior_logprobs", "reference_logprobs", "proximal_logprobs", *TEACHER_COLUMNS[::2]} - named)
     for column in named:
         with pytest.raises(ValueError, match="log-probs|logprobs"):
             run({column})
@@ -173,6 +203,7 @@ BESIDE = {
     "clip_high": {"surrogate": "clip"},
     "ratio": {"surrogate": "clip"},
     "gamma": {},
+    "support": {"beta": 0.0},
 }
 OTHER = {
     "dual_clip": 1.01,
@@ -183,6 +214,8 @@ OTHER = {
     "correction": "token_tis",
     "surrogate": "reinforce",
     "traces": "all",
+    "num_candidates": 3,
+    "support": "drawn",
     "correction_cap": 1.1,
     "correction_floor": 0.99,
 }
@@ -206,6 +239,8 @@ def cases():
 def other_value(value, key):
     if key == "aggregation":
         return "token_mean" if value == "sequence_sum" else "sequence_sum"
+    if key == "traces" and value == "all":
+        return "first_correct"
     if key in OTHER and OTHER[key] != value:
         return OTHER[key]
     if key in CHOICES:
@@ -225,13 +260,11 @@ def test_no_key_without_effect(name, key):
         )
         samples = algorithm.finish([sample for group in [*GROUPS, flat] for sample in algorithm.samples(group)])
         batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
-        logprobs = (
-            -2 * torch.rand(batch.token_ids.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        ).requires_grad_()
-        out = algorithm.loss(PolicyOutput(logprobs), batch, totals(samples, ("",), torch.float64))
-        (gradient,) = torch.autograd.grad(out.loss, logprobs)
+        policy = policy_for(batch, algorithm, torch.Generator().manual_seed(1))
+        out = algorithm.loss(policy, batch, totals(samples, ("",), torch.float64))
+        gradient = sum(slope.sum() for slope in gradients(out.loss, policy))
         credit = [(sample.advantage, sample.label, sample.trajectory) for sample in samples]
-        return credit, out.loss.item(), gradient.sum().item(), getattr(algorithm, "max_refills", 0)
+        return credit, out.loss.item(), gradient.item(), getattr(algorithm, "max_refills", 0), algorithm.candidates
 
     beside = {other: value for other, value in BESIDE.get(key, {}).items() if other != key or key == "kl_estimator"}
     base = ALGORITHMS[name](**beside)
@@ -287,5 +320,6 @@ def test_columns_that_an_algorithm_does_not_need_may_be_there_for_some_rows_only
     algorithm = ALGORITHMS["redi"]()
     samples = samples_of(algorithm)
     bare = replace(samples[0].trajectory, behavior_logprobs=None, reference_logprobs=None, proximal_logprobs=None)
+    bare = replace(bare, **dict.fromkeys(TEACHER_COLUMNS))
     mixed = [replace(samples[0], trajectory=bare), *samples[1:]]
     assert step(model, algorithm, mixed, 10_000)[0]["loss"] == step(model, algorithm, samples, 10_000)[0]["loss"]

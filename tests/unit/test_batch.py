@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from rl_distill.batch import collate, source_names, totals
+from rl_distill.batch import Candidates, collate, source_names, totals
 from rl_distill.trajectory import Sample, Trajectory
 
 
 def sample(tokens=(5, 6, 7), sampled=(False, True, True), **changes):
-    columns = {name: changes.pop(name) for name in ("behavior_logprobs", "reference_logprobs", "problem_id") if name in changes}
+    names = ("behavior_logprobs", "reference_logprobs", "problem_id", "candidate_ids", "teacher_candidate_logprobs")
+    columns = {name: changes.pop(name) for name in names if name in changes}
     trajectory = Trajectory(
         **{"problem_id": "p", "messages": (), "model": "m", "origin": "policy", **columns}, token_ids=tokens, sampled=sampled
     )
@@ -72,3 +73,20 @@ def test_a_column_is_there_for_all_rows_or_for_none():
 def test_moving_a_batch_keeps_every_column():
     batch = collate([sample(behavior_logprobs=(0.0, -1.0, -2.0))], pad_id=0, sources=("",)).to(torch.device("cpu"))
     assert batch.behavior_logprobs is not None and batch.reference_logprobs is None
+
+
+def test_entries_of_candidates_stand_at_their_tokens():
+    ids, logprobs = ((), (3, 4), (5, 6)), ((), (-1.0, -2.0, -3.0), (-4.0, -5.0, -6.0))
+    rows = [sample(candidate_ids=ids, teacher_candidate_logprobs=logprobs)] * 2
+    batch = collate(rows, pad_id=0, sources=("",))
+    assert batch.candidate_ids.tolist() == [[[0, 0], [3, 4], [5, 6]]] * 2
+    assert batch.teacher_candidate_logprobs[1].tolist() == [[0, 0, 0], [-1, -2, -3], [-4, -5, -6]]
+    compared = batch.compared(Candidates(count=2, temperature=3.0))
+    assert compared.with_rest and compared.temperature == 3.0 and compared.ids is batch.candidate_ids
+    assert batch.compared(None) is None and collate(rows, pad_id=0, sources=("",), columns=()).candidate_ids is None
+
+
+def test_candidates_of_two_sizes_in_one_batch_are_refused():
+    rows = [sample(candidate_ids=((), entry, entry)) for entry in ((3, 4), (3, 4, 5))]
+    with pytest.raises(ValueError, match="candidate_ids: entries of 2 and of 3 tokens in one batch"):
+        collate(rows, pad_id=0, sources=("",))

@@ -94,7 +94,7 @@ def test_the_core_needs_no_cluster_accelerator_or_tracking_service() -> None:
     assert not names & {"ray", "deepspeed", "vllm", "trl", "wandb"}
 
 
-@pytest.mark.parametrize("extra", ["trl", "wandb"])
+@pytest.mark.parametrize("extra", ["trl", "wandb", "curation"])
 def test_dev_brings_what_the_tests_of_an_extra_need(extra: str) -> None:
     assert set(ARGUMENTS["extras_require"][extra]) <= set(ARGUMENTS["extras_require"]["dev"])
 

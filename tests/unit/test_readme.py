@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rl_distill.algorithms import ALGORITHMS
+from rl_distill.curation.recipe import load_curation
 from rl_distill.models.loading import Architecture, save_pretrained
 from rl_distill.models.vocabulary import byte_bpe_tokenizer
 from rl_distill.recipe import load_recipe
@@ -81,7 +82,7 @@ def test_every_link_leads_somewhere(path):
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"experiments/[\w/]+\.yaml", README))))
 def test_every_recipe_it_names_loads(path):
-    load_recipe(ROOT / path)
+    (load_curation if "/curation/" in path else load_recipe)(ROOT / path)
 
 
 def test_the_table_names_every_algorithm():

@@ -1,5 +1,5 @@
 import pytest
-from tiny_runs import taught, tiny_student
+from tiny_runs import rolled_out, taught, tiny_student
 
 from rl_distill.config import parse
 from rl_distill.errors import InputError
@@ -98,3 +98,41 @@ def test_a_run_has_the_roles_that_its_stages_and_its_evaluation_need():
     assert recipe(taught()).roles == {"learner"}
     assert recipe(taught(), evaluation=evaluation).roles == {"learner", "engine"}
     assert recipe(taught("dpo")).roles == {"learner", "scorer"}
+
+
+def distilled(name: str, **changes):
+    """A stage of a distillation algorithm on what the student samples."""
+    return rolled_out(name, **{"algorithm": {"name": name}, **changes})
+
+
+def test_a_stage_that_learns_from_a_teacher_needs_one():
+    with pytest.raises(InputError, match="stages.kd.algorithm: learns from a teacher, and there is none"):
+        recipe(taught("kd"))
+
+
+def test_a_teacher_that_nothing_learns_from_is_refused():
+    with pytest.raises(InputError, match="teacher: has no effect, for no stage's algorithm learns from one"):
+        recipe(taught("sft"), teacher="some/model")
+
+
+@pytest.mark.parametrize("teacher", ["base", "sft", "some/model"])
+def test_a_teacher_is_a_model_or_a_student_that_is_finished_by_then(teacher):
+    assert recipe(taught("sft"), taught("kd"), teacher=teacher).roles == {"learner", "scorer"}
+
+
+@pytest.mark.parametrize("teacher", ["kd", "later"])
+def test_a_teacher_that_is_no_earlier_stage_is_refused(teacher):
+    with pytest.raises(InputError, match=f"teacher: stage '{teacher}' does not come before stages.kd"):
+        recipe(taught("kd"), {**taught("sft"), "name": "later"}, teacher=teacher)
+
+
+@pytest.mark.parametrize("name", ["gkd", "opd"])
+def test_on_policy_distillation_samples_from_the_student(name):
+    assert recipe(distilled(name), teacher="base").roles == {"learner", "engine", "scorer"}
+    with pytest.raises(InputError, match=f"algorithm: '{name}' trains on what the student samples"):
+        recipe(taught(name), teacher="base")
+
+
+def test_draws_go_with_forward_kl_alone():
+    with pytest.raises(InputError, match="beta: 0.5 needs support top_k; tokens drawn from the teacher estimate forward KL"):
+        recipe(taught("kd", algorithm={"name": "kd", "support": "drawn", "beta": 0.5}), teacher="base")

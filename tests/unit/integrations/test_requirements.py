@@ -9,12 +9,21 @@ pytest.importorskip("accelerate", reason="accelerate is in the trl extra")
 from trl_door import OFFLINE, TOKENIZER, arguments
 
 from rl_distill.algorithms import ALGORITHMS
+from rl_distill.algorithms.base import TEACHER_NEEDS
 from rl_distill.errors import InputError
 from rl_distill.integrations.requirements import check_algorithm, check_arguments, checked_tokenizer
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 
+TAUGHT = {name for name in ALGORITHMS if ALGORITHMS[name]().needs & TEACHER_NEEDS}
 
-@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - set(OFFLINE)))
+
+@pytest.mark.parametrize("name", sorted(TAUGHT))
+def test_an_algorithm_that_learns_from_a_teacher_is_refused_with_what_runs_it(name: str) -> None:
+    with pytest.raises(InputError, match=f"algorithm: '{name}' learns from a teacher.* or run it with `rl-distill train`"):
+        check_algorithm(ALGORITHMS[name]())
+
+
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - set(OFFLINE) - TAUGHT))
 def test_an_algorithm_that_needs_rollouts_is_refused_with_what_runs_it(name: str) -> None:
     with pytest.raises(
         InputError, match=f"algorithm: '{name}' learns from rollouts .*behavior_logprobs.* or run it with `rl-distill"

@@ -5,7 +5,7 @@ from transformers import LlamaConfig
 
 from rl_distill.errors import InputError
 from rl_distill.models.loading import Architecture, save_pretrained
-from rl_distill.models.token_match import check_reference, check_rows
+from rl_distill.models.token_match import check_rows, check_scoring_model
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 
 SMALL = Architecture(hidden_size=16, intermediate_size=32, num_layers=1, max_context=64)
@@ -29,17 +29,19 @@ def reference(folder, change) -> str:
 
 
 def test_a_reference_may_have_tokens_of_its_own(tmp_path):
-    check_reference(arithmetic_tokenizer(), reference(tmp_path, lambda tokenizer: tokenizer.add_tokens(["<tool>"])))
+    check_scoring_model(
+        arithmetic_tokenizer(), reference(tmp_path, lambda tokenizer: tokenizer.add_tokens(["<tool>"])), field="reference"
+    )
 
 
 def test_a_token_that_the_reference_lacks_is_refused_unless_it_only_pads(tmp_path):
     plain = reference(tmp_path, lambda tokenizer: None)
     padding = arithmetic_tokenizer()
     padding.add_special_tokens({"pad_token": "[PAD]"})
-    check_reference(padding, plain)
+    check_scoring_model(padding, plain, field="reference")
     padding.add_tokens(["<tool>"])
     with pytest.raises(InputError, match=r"reference: .* id 49 is '<tool>' to the student and nothing there"):
-        check_reference(padding, plain)
+        check_scoring_model(padding, plain, field="reference")
 
 
 def test_a_pad_token_that_is_eos_too_must_be_the_same(tmp_path):
@@ -47,4 +49,4 @@ def test_a_pad_token_that_is_eos_too_must_be_the_same(tmp_path):
     student.add_special_tokens({"eos_token": "</s>"})
     student.pad_token = "</s>"
     with pytest.raises(InputError, match="id 48 is '</s>' to the student and nothing there"):
-        check_reference(student, reference(tmp_path, lambda tokenizer: None))
+        check_scoring_model(student, reference(tmp_path, lambda tokenizer: None), field="reference")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl_distill.rewards.answers import boxed_answer, decimal, normalized, plain
+from rl_distill.rewards.answers import boxed_answer, decimal, normalized, plain, python_code
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,31 @@ def test_gold_answers_are_unwrapped() -> None:
     assert plain(r"so \boxed{3}") == "3"
     assert plain("$1 and $2") == "$1 and $2"
     assert plain("$$4$$") == "4"
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        ("```python\na\n```", "a\n"),
+        ("```python\na\n```\n```python\nb\n```", "b\n"),
+        ("```py\na\n```\nprints\n```\n1\n```", "a\n"),  # what it prints is no program
+        ("```\na\n```", "a\n"),
+        ("```cpp\na\n```", None),
+        ("```Python3 title=x\na\n```", "a\n"),
+        ("- so\n  ```python\n  a\n  ```", "  a\n"),
+        ("```python\na\n", None),
+        ("```python\na\n```python\nb\n```", "b\n"),
+        ("```python\na\n```\n```python\nb\n", "a\n"),
+        ("<think>```python\na\n```</think>```python\nb\n```", "b\n"),
+        ("<think>\n```python\na\n```\n</think>\nas above", "a\n"),
+        ("print(1)", None),
+        ("```python print(1)```", None),
+        ("", None),
+    ],
+)
+def test_last_closed_block_of_python_is_the_program(response: str, code: str | None) -> None:
+    assert python_code(response) == code
+
+
+def test_a_hundred_thousand_fences_are_read_in_one_pass() -> None:
+    assert python_code("```python\n" * 100_000 + "a\n```") == "a\n"

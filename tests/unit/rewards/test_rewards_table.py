@@ -36,6 +36,8 @@ def test_recipe_lists_rewards_by_name_with_their_weights() -> None:
         ({"name": "trl_function"}, "function: is missing"),
         ({"name": "trl_function", "function": "no_such_package:f"}, "cannot be imported"),
         ({"name": "accuracy", "deadline": 0}, "deadline"),
+        ({"name": "unit_tests", "isolation": "none"}, "isolation"),
+        ({"name": "unit_tests", "memory": 1}, "memory"),
         ({"name": "format", "think": "any", "boxed": False}, "demands nothing"),
     ],
 )

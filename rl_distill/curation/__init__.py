@@ -1,0 +1,1 @@
+"""From problems to verified data: teacher calls, their store, and what is made of the answers."""

@@ -1,0 +1,248 @@
+"""From a recipe to published data: the stages in order, each made once and kept.
+
+    ingest ─► normalise ─► dedup ─► decontaminate ─► generate ─► extract ─► verify ─► select ─┬─► pair ─┬─► validate ─► publish
+                                                        │                     │               └─────────┘
+                                                      store                 store of the judge
+
+A stage is a function of its settings and of the rows it gets; both make its address. A folder whose address is the same is kept,
+so that a repeated command goes on where the last one stopped, and a changed key does again only what depends on it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rl_distill.config import dump
+from rl_distill.curation.drop import Drop, refuse_empty
+from rl_distill.curation.extract import extract, length_of, raw_attempt
+from rl_distill.curation.fingerprint import run_settings
+from rl_distill.curation.generate import Note, generate
+from rl_distill.curation.judge import Bench
+from rl_distill.curation.publish import publish
+from rl_distill.curation.recipe import Asking, CurationRecipe
+from rl_distill.curation.stage_folder import StageFolder, StageResult, made
+from rl_distill.curation.store import ResponseStore
+from rl_distill.curation.teacher import Teacher, TeacherRequest, requests_for
+from rl_distill.curation.teachers import build_teacher
+from rl_distill.curation.validate import validate
+from rl_distill.curation.verification import GradeAll, verify
+from rl_distill.problems.base import data_digests
+from rl_distill.trajectory import Group, Problem
+
+VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
+STORE, JUDGED, STAGES = "responses", "judge", "stages"  # folders
+PAIR = "pair"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """
+    settings  what its rows depend on beside the rows it gets, plain data
+    run       makes its rows
+    """
+
+    name: str
+    settings: Any
+    run: Callable[[list[Group]], StageResult]
+
+
+class Curation:
+    """A curation in its folder.
+
+    Args:
+        note: takes a line for the user.
+        grade: applies a verifier to attempts, for example on other machines; None does so in this process.
+    """
+
+    def __init__(self, recipe: CurationRecipe, note: Note = print, grade: GradeAll | None = None) -> None:
+        self.recipe, self._note, self._grade = recipe, note, grade
+        self.path = recipe.path
+
+    def run(self) -> Path:
+        """All stages; returns the folder with the published data.
+
+        Raises:
+            InputError: the recipe's sets, teacher or limits do not allow it, or a stage leaves nothing over.
+            Unfinished: asking the teacher ended before all rows had an answer; repeat to go on.
+            RunError: a row does not pass the gate before publishing.
+        """
+        rows = StageFolder(self.path)
+        finished: dict[str, StageFolder] = {}
+        for number, stage in enumerate(self.stages(), start=1):
+            before = "" if stage.name == "ingest" else rows.digest
+            rows = finished[stage.name] = self._made(number, stage, rows, before)
+        chosen = finished["select"]
+        pairs = self._pairs(len(finished) + 1, chosen)
+        validate(self.recipe, chosen.groups(), pairs.groups() if pairs else [], self._evaluation())
+        stages = finished | ({"pair": pairs} if pairs else {})
+        return publish(self.recipe, self.path / "data", stages)
+
+    def stages(self) -> list[Stage]:
+        """Those of the recipe that make one pool out of another."""
+        recipe = self.recipe
+        found = [
+            Stage("ingest", [dump(recipe.problems), _digests(recipe.problems)], lambda _: _ingest(recipe)),
+            Stage("normalise", dump(recipe.cleaning), lambda groups: recipe.cleaning.apply(groups)),
+        ]
+        if (dedup := recipe.dedup) is not None:
+            found.append(Stage("dedup", dump(dedup), lambda groups: _filtered(groups, dedup.apply)))
+        if recipe.decontaminate is not None:
+            sets = recipe.decontaminate.against
+            found.append(Stage("decontaminate", [dump(recipe.decontaminate), _digests(sets)], self._decontaminate))
+        if (asking := recipe.generate) is not None:
+            found.append(Stage("generate", [_answers_depend_on(asking), recipe.seed], partial(self._generate, asking)))
+        return [
+            *found,
+            Stage("extract", dump(recipe.reasoning), lambda groups: extract(groups, recipe.reasoning)),
+            Stage("verify", [dump(recipe.verification), recipe.seed], self._verify),
+            Stage("select", [dump(recipe.select), recipe.seed], self._select),
+        ]
+
+    def pool(self) -> list[Group]:
+        """The problems as the teacher is asked about them; makes the stages before that."""
+        rows = StageFolder(self.path)
+        for number, stage in enumerate(self.stages(), start=1):
+            if stage.name in ("generate", "extract"):
+                break
+            rows = self._made(number, stage, rows, "" if stage.name == "ingest" else rows.digest)
+        return rows.groups()
+
+    def _made(self, number: int, stage: Stage, rows: StageFolder, before: str) -> StageFolder:
+        address = {"stage": stage.name, "version": VERSION, "settings": stage.settings, "rows": before}
+
+        def compute() -> StageResult:
+            groups = rows.groups() if before else []
+            result = stage.run(groups)
+            if stage.name != PAIR:  # a pool without wrong attempts is still one to imitate
+                refuse_empty(stage.name, result.groups, result.drops)
+            return result
+
+        folder, computed = made(self.path / STAGES / f"{number:02d}-{stage.name}", address, compute)
+        self._note(f"{stage.name}: {_told(folder)}{'' if computed else ' (kept)'}")
+        return folder
+
+    def _pairs(self, number: int, chosen: StageFolder) -> StageFolder | None:
+        pairs = self.recipe.pairs
+        if pairs is None:
+            return None
+
+        def run(groups: list[Group]) -> StageResult:
+            kept, drops = pairs.apply(groups, _length(groups))
+            return StageResult(groups=kept, drops=drops)
+
+        return self._made(number, Stage(PAIR, dump(pairs), run), chosen, chosen.digest)
+
+    def _decontaminate(self, groups: list[Group]) -> StageResult:
+        assert self.recipe.decontaminate is not None, "the stage is there only with it"
+        rules, evaluation = self.recipe.decontaminate.rules, self._evaluation()
+        return _filtered(groups, lambda problems: rules.apply(problems, evaluation))
+
+    def _evaluation(self) -> list[Problem]:
+        if self.recipe.decontaminate is None:
+            return []
+        return [group.problem for one in self.recipe.decontaminate.against for group in one.groups()]
+
+    def _generate(self, asking: Asking, groups: list[Group]) -> StageResult:
+        seed = self.recipe.seed
+        requests = requests_to(asking, [group.problem for group in groups], seed)
+        teacher = build_teacher(asking.teacher, asking.limits.retry)
+        with ResponseStore(self.path / STORE, store_settings(asking, teacher, seed)) as store:
+            done = generate(teacher, requests, store, asking.limits, self._note)
+            answers = iter(zip(requests, done.responses(), strict=True))
+            rows = [_answered(group, [next(answers) for _ in range(asking.num_samples)]) for group in groups]
+        facts = {
+            "rows": dict(sorted((label or "good", count) for label, count in done.counts.items())),
+            "repeated": done.num_repeated,
+            "prompt_tokens": done.spent.prompt_tokens,
+            "completion_tokens": done.spent.completion_tokens,
+            "price": done.spent.price,
+        }
+        return StageResult(groups=rows, facts=facts)
+
+    def _verify(self, groups: list[Group]) -> StageResult:
+        settings, seed = self.recipe.verification, self.recipe.seed
+        bench = None if settings.judge is None else Bench(settings.judge, seed, self.path / JUDGED, self._note)
+        return verify(groups, settings, seed=seed, bench=bench, grade=self._grade)
+
+    def _select(self, groups: list[Group]) -> StageResult:
+        length, drops = _length(groups), []
+        for operation in self.recipe.select:
+            groups, left_out = operation.apply(groups, self.recipe.seed, length)
+            drops += left_out
+        return StageResult(groups=groups, drops=drops)
+
+
+def requests_to(asking: Asking, problems: Sequence[Problem], seed: int) -> list[TeacherRequest]:
+    """What the teacher is asked about problems."""
+    return requests_for(
+        problems,
+        [tuple(turn for turn in asking.prompt.messages(problem.prompt) if turn.role != "system") for problem in problems],
+        num_samples=asking.num_samples,
+        sampling=asking.sampling,
+        seed=seed,
+        system_prompt=asking.prompt.system,
+        overrides=asking.sampling_overrides,
+    )
+
+
+def store_settings(asking: Asking, teacher: Teacher, seed: int) -> dict[str, Any]:
+    """What the teacher's answers depend on beside their rows."""
+    prompt = asking.prompt
+    return run_settings(teacher, template=prompt.instruction, sampling=asking.sampling, seed=seed, system_prompt=prompt.system)
+
+
+def _answers_depend_on(asking: Asking) -> dict[str, Any]:
+    """Its settings without prices, limits and addresses, which change what is paid and by whom, not what is answered."""
+    settings = {key: value for key, value in dump(asking).items() if key != "limits"}
+    teacher = {key: value for key, value in settings["teacher"].items() if key not in ("endpoints", "request_timeout")}
+    return settings | {"teacher": teacher}
+
+
+def _ingest(recipe: CurationRecipe) -> StageResult:
+    """All sets behind one another; a problem's id is its own in all of them."""
+    groups = [group for problems in recipe.problems for group in problems.groups()]
+    seen: dict[str, str] = {}
+    rows = []
+    for group in groups:
+        problem = group.problem
+        if problem.id in seen:
+            problem = replace(problem, id=f"{problem.source}/{problem.id}")
+        seen[problem.id] = problem.source
+        attempts = tuple(replace(attempt, problem_id=problem.id) for attempt in group.trajectories)
+        rows.append(Group(problem=problem, trajectories=attempts))
+    return StageResult(groups=rows)
+
+
+def _digests(problem_sets: Sequence[Any]) -> dict[str, str]:
+    return {
+        key: digest
+        for number, problems in enumerate(problem_sets)
+        for key, digest in data_digests(problems, f"problems.{number}").items()
+    }
+
+
+def _filtered(groups: Sequence[Group], keep: Callable[[Sequence[Problem]], tuple[list[Problem], list[Drop]]]) -> StageResult:
+    kept, drops = keep([group.problem for group in groups])
+    names = {problem.id for problem in kept}
+    return StageResult(groups=[group for group in groups if group.problem.id in names], drops=drops)
+
+
+def _answered(group: Group, answers: Sequence[tuple[TeacherRequest, Any]]) -> Group:
+    attempts = tuple(raw_attempt(group.problem, request.conversation, response) for request, response in answers)
+    return Group(problem=group.problem, trajectories=attempts)
+
+
+def _length(groups: Sequence[Group]) -> Callable[[str], int]:
+    """Of a response that one of the groups has."""
+    known = {attempt.response: length_of(attempt)[0] for group in groups for attempt in group.trajectories}
+    return lambda response: known[response]
+
+
+def _told(folder: StageFolder) -> str:
+    facts = folder.facts()
+    problems = sum(found["problems"] for found in facts["counts"].values())
+    attempts = sum(found["attempts"] for found in facts["counts"].values())
+    dropped = sum(count for found in facts["dropped"].values() for reason, count in found.items() if reason.startswith("problem"))
+    return f"{problems} problems" + (f", {attempts} attempts" if attempts else "") + (f"; {dropped} left out" if dropped else "")

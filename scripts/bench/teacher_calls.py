@@ -1,0 +1,82 @@
+"""Requests a second of our teacher client against the limits of the server that it asks.
+
+    python scripts/bench/teacher_calls.py
+
+The server is the one of the tests, in a process of its own: it answers at once, or after some time, or refuses what passes a
+limit in a sliding window. Beside it: a bare asyncio client that writes such requests to as many sockets and reads the answers.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from chat_server import chat_server  # noqa: E402
+from teacher_calls import asked, settings_of, teacher_at  # noqa: E402
+
+from rl_distill.curation.generate import Generation, generate  # noqa: E402
+from rl_distill.curation.store import ResponseStore  # noqa: E402
+
+
+def ours(url: str, num_requests: int, concurrency: int, **limits: float) -> tuple[float, int]:
+    """(requests a second, calls that were refused)."""
+    requests = asked([f"question {number}" for number in range(num_requests)])
+    with tempfile.TemporaryDirectory() as folder:
+        teacher = teacher_at(url, concurrency=concurrency, request_timeout=60.0, **limits)
+        with ResponseStore(Path(folder), settings_of(teacher)) as store:
+            began = time.perf_counter()
+            made = generate(teacher, requests, store, Generation(), lambda note: None)
+            seconds = time.perf_counter() - began
+            refused = sum(len(response.attempts) - 1 for response in made.responses())
+    return num_requests / seconds, refused
+
+
+async def bare(url: str, num_requests: int, concurrency: int) -> float:
+    """Requests a second of the plainest client that there is."""
+    host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+    body = json.dumps(
+        {"model": "tiny", "messages": [{"role": "user", "content": "question"}], "max_tokens": 20, "seed": 1}
+    ).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    left = iter(range(num_requests))
+
+    async def work() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for _ in left:
+            writer.write(head + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = next(
+                int(line.split(b":")[1]) for line in answer.split(b"\r\n") if line.lower().startswith(b"content-length")
+            )
+            json.loads(await reader.readexactly(length))
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    return num_requests / (time.perf_counter() - began)
+
+
+def main() -> None:
+    with chat_server() as server:
+        print(f"server answers at once, 32 at a time: bare client {asyncio.run(bare(server.base_url, 3000, 32)):.0f}/s", end=", ")
+        print(f"ours {ours(server.base_url, 1500, 32)[0]:.0f}/s")
+    for seconds, concurrency in ((1.0, 32), (1.0, 200)):
+        with chat_server(seconds=seconds) as server:
+            rate, _ = ours(server.base_url, 6 * concurrency, concurrency)
+            limit = concurrency / seconds
+            print(f"answers take {seconds:g} s, {concurrency} at a time: {rate:.1f}/s of {limit:.0f}/s ({rate / limit:.0%})")
+    for per_second in (10, 50):
+        with chat_server(per_window=per_second * 10, window=10.0) as server:
+            rate, refused = ours(server.base_url, per_second * 20, 64, requests_per_minute=per_second * 60)
+            print(f"server allows {per_second}/s: {rate:.2f}/s ({rate / per_second:.0%}), {refused} refused")
+            rate, refused = ours(server.base_url, per_second * 20, 64)
+            print(f"server allows {per_second}/s, client not told: {rate:.2f}/s ({rate / per_second:.0%}), {refused} refused")
+
+
+if __name__ == "__main__":
+    main()

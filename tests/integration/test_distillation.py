@@ -1,0 +1,90 @@
+"""Distillation from end to end: a teacher that is a folder, the base or a stage; continued runs; shares of student data."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tiny_runs import RecipeFile, rolled_out, taught
+
+from rl_distill.tracking import read_metrics
+
+
+def distilled(name: str, **changes):
+    return rolled_out(name, **{"algorithm": {"name": name}, **changes})
+
+
+def lines(recipe: RecipeFile, stage: str) -> list[dict]:
+    return [line for line in read_metrics(recipe.run_dir / "metrics.jsonl") if line["stage"] == stage]
+
+
+def weights(folder: Path) -> dict:
+    return load_file(folder / "model.safetensors")
+
+
+def equal(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
+
+
+def test_a_student_that_is_still_its_teacher_sees_no_divergence(tiny_recipe, cli):
+    """The base teaches itself: only the first step of each stage starts from its weights."""
+    recipe = tiny_recipe(taught("kd"), distilled("gkd", start="base"), distilled("opd", start="base"), teacher="base")
+    assert cli("train", recipe.path)[0] == 0
+    assert lines(recipe, "kd")[0]["distillation/divergence"] == pytest.approx(0, abs=1e-6)
+    assert lines(recipe, "gkd")[0]["distillation/divergence"] == pytest.approx(0, abs=1e-6)
+    assert lines(recipe, "opd")[0]["distillation/reverse_kl"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_stage_teaches_as_its_folder_does(tiny_recipe, cli, tmp_path):
+    recipe = tiny_recipe(taught("sft", learner={"learning_rate": 1e-2, "schedule": "constant"}), taught("kd"), teacher="sft")
+    recipe.change(stages=[*_stages(recipe)[:1], {**_stages(recipe)[1], "start": "base"}])
+    assert cli("train", recipe.path)[0] == 0
+    assert lines(recipe, "kd")[0]["distillation/divergence"] > 1e-5
+    student = recipe.run_dir / "stages" / "sft" / "student"
+    assert cli("train", recipe.path, f"teacher={student}", f"run_dir={tmp_path / 'other'}")[0] == 0
+    assert equal(weights(recipe.run_dir / "final"), weights(tmp_path / "other" / "final"))
+
+
+def test_a_continued_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_recipe, cli, tmp_path):
+    stages = [taught("sft"), taught("kd", start="base", algorithm={"name": "kd", "support": "drawn"}), distilled("opd")]
+    recipe = tiny_recipe(*stages, teacher="sft")
+    assert cli("train", recipe.path)[0] == 0
+    (tmp_path / "cut").mkdir()
+    for part in ("stages/opd", "final", "checkpoints/opd"):
+        _forget(recipe.run_dir / part)
+    before = weights(recipe.run_dir / "stages" / "kd" / "student")
+    assert cli("train", recipe.path)[0] == 0
+    assert cli("train", recipe.path, f"run_dir={tmp_path / 'whole'}")[0] == 0
+    assert equal(weights(recipe.run_dir / "final"), weights(tmp_path / "whole" / "final"))
+    assert equal(before, weights(tmp_path / "whole" / "stages" / "kd" / "student"))
+
+
+def test_a_share_of_student_data_is_a_second_objective(tiny_recipe, cli):
+    """GKD's lambda: rollouts and a data set in every step, each normalised on its own totals, from one teacher."""
+    text = {**taught("kd"), "name": "text", "weight": 1.0}
+    beside = {key: text[key] for key in ("name", "algorithm", "source", "weight")}
+    recipe = tiny_recipe(taught("sft"), distilled("gkd", beside=[beside]), teacher="base")
+    assert cli("train", recipe.path)[0] == 0
+    for line in lines(recipe, "gkd"):
+        assert line["loss"] == pytest.approx(line["distillation/divergence"] + line["beside/text/distillation/divergence"])
+        assert line["distillation/teacher_tokens"] > 0 < line["beside/text/distillation/teacher_tokens"]
+
+
+def test_a_teacher_and_a_reference_stand_side_by_side(tiny_recipe, cli):
+    pairs = {key: value for key, value in taught("dpo").items() if key in ("algorithm", "source")}
+    recipe = tiny_recipe(taught("sft"), taught("kd", beside=[{**pairs, "name": "pairs"}]), teacher="base")
+    assert cli("train", recipe.path)[0] == 0
+    line = lines(recipe, "kd")[0]
+    assert line["beside/pairs/loss"] == pytest.approx(0.6931472, abs=1e-5)  # the reference is the student as it starts
+    assert line["distillation/divergence"] > 0  # the teacher is not
+
+
+def _stages(recipe: RecipeFile) -> list[dict]:
+    import yaml
+
+    return yaml.safe_load(recipe.path.read_text())["stages"]
+
+
+def _forget(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
