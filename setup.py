@@ -37,9 +37,8 @@ LORA = ["peft"]
 TRL = ["trl>=1.0", "accelerate"]
 WANDB = ["wandb>=0.31"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
-CURATION = ["datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 hashes otherwise than 1: other candidates
+CURATION = ["openai>=3.50", "jsonschema", "datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 finds other candidates than 1
 PANDAS = ["pandas"]
-CURATION = ["openai>=3.50", "jsonschema"]
 
 setup(
     name="rl_distill",
@@ -67,7 +66,6 @@ setup(
             *CLUSTER,
             *CURATION,
             *PANDAS,
-            *CURATION,
             "pytest",
             "pytest-xdist",
             "hypothesis",
