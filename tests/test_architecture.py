@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollout": SAMPLING - {"rollout"},
     "learning": RECORDS | {"batch", "models", "algorithms"},
     "evaluation": SAMPLING,
-    "curation": SAMPLING | {"tracking"},
+    "curation": SAMPLING | {"cluster", "tracking"},
     "analysis": RECORDS | {"evaluation", "tracking"},
     "integrations": SAMPLING - {"rewards"} | {"batch", "algorithms", "learning", "training"},
     "cluster": SAMPLING | {"batch", "algorithms", "learning"},

@@ -106,13 +106,30 @@ class RayCluster:
                 raise ValueError(f"transport {self.transport} needs whole GPUs, and {name}.gpus is {gpus:g}: leave it out")
 
 
+@config
+class RowCluster:
+    """Processes of a Ray cluster that rows of a curation are shared out to."""
+
+    name: Literal["ray"] = "ray"
+    address: str | None = setting(None, about="HOST:PORT of a running cluster, or auto to find it; none starts one here")
+    workers: int = setting(2, about="processes that grade at the same time", ge=1)
+    rows: int = setting(256, about="attempts that travel together", unit="attempts", ge=1)
+
+    def __post_init__(self) -> None:
+        if self.address is not None and not _is_address(self.address):
+            raise ValueError(f"address {self.address!r} is no address of a head node; give HOST:PORT, or auto")
+
+
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
     return text == "auto" or (bool(host) and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16)
 
 
 CLUSTERS: dict[str, type] = {"local": LocalCluster, "ray": RayCluster}
+ROW_CLUSTERS: dict[str, type] = {"local": LocalCluster, "ray": RowCluster}
 if TYPE_CHECKING:
     AnyCluster = LocalCluster | RayCluster
+    AnyRowCluster = LocalCluster | RowCluster
 else:
     AnyCluster = one_of(CLUSTERS)
+    AnyRowCluster = one_of(ROW_CLUSTERS)

@@ -35,7 +35,7 @@ configs:
 
 {methods}
 
-{judge}
+{judge} Versions: {versions}.
 
 {recorded}
 
@@ -74,7 +74,7 @@ def card_data(
         },
         "stages": {name: {"counts": found["counts"], "dropped": found["dropped"]} for name, found in facts.items()},
         "generation": {key: value for key, value in facts.get("generate", {}).items() if key not in ("counts", "dropped")},
-        "verification": {key: facts["verify"][key] for key in ("methods", "judge", "recorded")},
+        "verification": {key: facts["verify"][key] for key in ("versions", "methods", "judge", "recorded")},
         "lengths": {status: _spread(lengths) for status, lengths in lengths_by_status(chosen)[0].items()},
         "length_unit": lengths_by_status(chosen)[1],
         "licenses": {source: recipe.licenses.get(source, UNKNOWN) for source in sources},
@@ -96,6 +96,7 @@ def card_text(recipe: "CurationRecipe", data: Mapping[str, Any]) -> str:
         funnel=_table(["stage", "source", "problems", "attempts", "right", "wrong", "not verifiable"], _funnel(data["stages"])),
         left_out=_table(["stage", "source", "what and why", "count"], _left_out(data["stages"])) or "Nothing.",
         methods=_table(["method", "right", "wrong", "not verifiable"], _methods(verification["methods"])),
+        versions=", ".join(f"{name} {found}" for name, found in verification["versions"].items()),
         judge=f"The judge was asked about {judge['asked']} attempts and overruled the rules on {judge['overruled']}."
         if judge["asked"]
         else "No judge was asked.",

@@ -47,7 +47,7 @@ class Judge:
     """
 
     model: OpenAiTeacherConfig = setting(about="who judges")
-    generation: Generation = setting(Generation(), about="retries, prices and limits of its own")
+    limits: Generation = setting(Generation(), about="retries, prices and limits of its own")
     max_tokens: int = setting(512, about="longest verdict", unit="tokens", ge=1)
     max_chars: int = setting(4000, about="of the response's end that it sees", unit="characters", ge=100)
 
@@ -94,11 +94,11 @@ class Bench:
             Unfinished: too few of its answers can be read.
         """
         requests = {question: question.request(self._judge, self._seed) for question in questions}
-        teacher = OpenAiTeacher(self._judge.model, self._judge.generation.retry)
+        teacher = OpenAiTeacher(self._judge.model, self._judge.limits.retry)
         settings = run_settings(teacher, template=TEMPLATE, sampling=self._judge.sampling, seed=self._seed, schema=SCHEMA)
         with ResponseStore(self._store, settings) as store:
             unique = list({request.row_key: request for request in requests.values()}.values())
-            done = generate(teacher, unique, store, self._judge.generation, self._note)
+            done = generate(teacher, unique, store, self._judge.limits, self._note)
             found = {response.row_key: response for response in done.responses()}
         return [_verdict(found[requests[question].row_key], rule) for question, rule in zip(questions, before, strict=True)]
 

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rl_distill.cluster.installation import check_cluster_libraries
+from rl_distill.cluster.settings import RowCluster
 from rl_distill.config import dump
 from rl_distill.curation.drop import Drop, refuse_empty
 from rl_distill.curation.extract import extract, length_of, raw_attempt
@@ -27,7 +29,7 @@ from rl_distill.curation.store import ResponseStore
 from rl_distill.curation.teacher import Teacher, TeacherRequest, requests_for
 from rl_distill.curation.teachers import build_teacher
 from rl_distill.curation.validate import validate
-from rl_distill.curation.verification import GradeAll, verify
+from rl_distill.curation.verification import GradeAll, verifier_versions, verify
 from rl_distill.problems.base import data_digests
 from rl_distill.trajectory import Group, Problem
 
@@ -53,11 +55,10 @@ class Curation:
 
     Args:
         note: takes a line for the user.
-        grade: applies a verifier to attempts, for example on other machines; None does so in this process.
     """
 
-    def __init__(self, recipe: CurationRecipe, note: Note = print, grade: GradeAll | None = None) -> None:
-        self.recipe, self._note, self._grade = recipe, note, grade
+    def __init__(self, recipe: CurationRecipe, note: Note = print) -> None:
+        self.recipe, self._note = recipe, note
         self.path = recipe.path
 
     def run(self) -> Path:
@@ -96,7 +97,7 @@ class Curation:
         return [
             *found,
             Stage("extract", dump(recipe.reasoning), lambda groups: extract(groups, recipe.reasoning)),
-            Stage("verify", [dump(recipe.verification), recipe.seed], self._verify),
+            Stage("verify", [dump(recipe.verification), recipe.seed, verifier_versions()], self._verify),
             Stage("select", [dump(recipe.select), recipe.seed], self._select),
         ]
 
@@ -164,7 +165,16 @@ class Curation:
     def _verify(self, groups: list[Group]) -> StageResult:
         settings, seed = self.recipe.verification, self.recipe.seed
         bench = None if settings.judge is None else Bench(settings.judge, seed, self.path / JUDGED, self._note)
-        return verify(groups, settings, seed=seed, bench=bench, grade=self._grade)
+        return verify(groups, settings, seed=seed, bench=bench, grade=self._grade())
+
+    def _grade(self) -> GradeAll | None:
+        cluster = self.recipe.cluster
+        if not isinstance(cluster, RowCluster):
+            return None
+        check_cluster_libraries()
+        from rl_distill.cluster.row_workers import graded
+
+        return partial(graded, cluster)
 
     def _select(self, groups: list[Group]) -> StageResult:
         length, drops = _length(groups), []

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rl_distill.cluster.settings import AnyRowCluster, LocalCluster
 from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.curation.decontaminate import Decontaminate
 from rl_distill.curation.dedup import Dedup
@@ -55,6 +56,7 @@ class CurationRecipe:
     verification: Verification = setting(Verification(), about="how attempts are graded")
     select: tuple[AnyOperation, ...] = setting((), about="what the pool is cut down to, one after the other")
     pairs: Pairs | None = setting(Pairs(), about="which pairs are made; none makes none")
+    cluster: AnyRowCluster = setting(LocalCluster(), about="where attempts are graded")
     max_tokens: int | None = setting(None, about="longest attempt that is published, in the teacher's tokens; none: any", ge=1)
 
     @property

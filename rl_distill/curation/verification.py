@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 from rl_distill.config import config, setting
@@ -60,6 +61,11 @@ def verify(
     ]
     tables = {"disagreements.jsonl": _disagreements(graded), "audit.jsonl": _audit(graded, settings.audit_rows, seed)}
     return StageResult(groups=rows, facts=_facts(graded), tables=tables)
+
+
+def verifier_versions() -> dict[str, str]:
+    """Of what verdicts depend on beside their settings."""
+    return {name: version(name) for name in ("rl_distill", "math-verify", "latex2sympy2_extended")}
 
 
 def _grade(verifier: Any, attempts: Sequence[Attempt]) -> list[Verdict]:
@@ -124,6 +130,7 @@ def _facts(graded: Sequence[Graded]) -> dict[str, Any]:
     labels = Counter(f"{one.attempt[1].status} / {one.verdict.status}" for one in graded if one.attempt[1].status)
     same = sum(count for pair, count in labels.items() if len(set(pair.split(" / "))) == 1)
     return {
+        "versions": verifier_versions(),
         "methods": {method: dict(sorted(found.items())) for method, found in sorted(methods.items())},
         "judge": {"asked": len(judged), "overruled": sum(one.verdict.status != one.rule.status for one in judged)},
         "recorded": {"pairs": dict(sorted(labels.items())), "agreement": same / sum(labels.values()) if labels else None},

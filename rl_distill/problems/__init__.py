@@ -9,10 +9,12 @@ from rl_distill.config import one_of
 from rl_distill.problems.aime import Aime
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.problems.base import ProblemSet
+from rl_distill.problems.code_contests import CodeContests
 from rl_distill.problems.competition_math import Math
 from rl_distill.problems.graded_samples import GradedSamples
 from rl_distill.problems.gsm8k import Gsm8k, Gsm8kSolutions
 from rl_distill.problems.jsonl import Jsonl
+from rl_distill.problems.numina_math import NuminaMath
 from rl_distill.problems.openr1_math import OpenR1Math
 from rl_distill.problems.recorded import Records
 from rl_distill.problems.trl_rows import TrlRows
@@ -23,6 +25,8 @@ PROBLEM_SETS: dict[str, type[ProblemSet]] = {
     "gsm8k_solutions": Gsm8kSolutions,
     "math": Math,
     "graded_samples": GradedSamples,
+    "numina_math": NuminaMath,
+    "code_contests": CodeContests,
     "aime": Aime,
     "openr1_math": OpenR1Math,
     "jsonl": Jsonl,

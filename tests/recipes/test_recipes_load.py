@@ -10,7 +10,7 @@ from rl_distill.recipe import load_recipe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOUND = sorted(path for path in (REPOSITORY / "experiments").rglob("*.yaml") if "sweeps" not in path.parts)
-CURATIONS = [path for path in FOUND if "curation" in path.parts]
+CURATIONS = [path for path in FOUND if "# run: rl-distill curate" in path.read_text(encoding="utf-8")]
 RECIPES = [path for path in FOUND if path not in CURATIONS]
 
 
