@@ -9,6 +9,7 @@ from rl_distill.config import config, setting
 from rl_distill.errors import InputError
 from rl_distill.problems.base import checked
 from rl_distill.records import read_groups
+from rl_distill.seeding import addressed_seed
 from rl_distill.trajectory import Group
 
 
@@ -21,6 +22,10 @@ class Records:
 
     name: Literal["records"] = "records"
     path: str = setting(about="JSON-lines file of groups, as in a run's trajectories/ folder")
+    num_problems: int | None = setting(
+        None, about="problems that are drawn; those of a smaller draw are among those of a larger one; none takes all", ge=1
+    )
+    seed: int = setting(0, about="which ones are drawn")
 
     def groups(self) -> Sequence[Group]:
         merged: dict[str, Group] = {}
@@ -32,7 +37,18 @@ class Records:
                 )
             attempts = before.trajectories if before else ()
             merged[group.problem.id] = Group(problem=group.problem, trajectories=attempts + group.trajectories)
-        return checked(merged.values(), self.name)
+        return checked(self._drawn(list(merged.values())), self.name)
+
+    def _drawn(self, groups: list[Group]) -> list[Group]:
+        """In the order of the file."""
+        if self.num_problems is None:
+            return groups
+        if self.num_problems > len(groups):
+            problem = f"is {self.num_problems}, and {str(self._file)!r} has {len(groups)}"
+            raise InputError(f"problems {self.name!r}, num_problems", problem, "lower it, or give more problems")
+        ranked = sorted(groups, key=lambda group: addressed_seed(self.seed, "records", group.problem.id))
+        chosen = {group.problem.id for group in ranked[: self.num_problems]}
+        return [group for group in groups if group.problem.id in chosen]
 
     def data_digest(self) -> str:
         if not self._file.is_file():

@@ -58,3 +58,20 @@ def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     path = tmp_path / "g.jsonl"
     before = written(path, Group(problem=PROBLEM)).data_digest()
     assert written(path, Group(problem=PROBLEM, trajectories=(ATTEMPT,))).data_digest() != before
+
+
+def test_a_smaller_draw_is_a_part_of_a_larger_one_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    groups = [Group(problem=replace(PROBLEM, id=str(number)), trajectories=()) for number in range(50)]
+    path = tmp_path / "g.jsonl"
+
+    def drawn(count: int, seed: int = 0) -> list[str]:
+        return [group.problem.id for group in Records(path=str(path), num_problems=count, seed=seed).groups()]
+
+    written(path, *groups)
+    small, large = drawn(10), drawn(20)
+    assert len(small) == 10 and set(small) < set(large) and large == sorted(large, key=int)
+    assert set(drawn(10, seed=1)) != set(small)
+    written(path, *groups[::-1])
+    assert set(drawn(10)) == set(small)
+    with pytest.raises(InputError, match="num_problems: is 51, and .* has 50"):
+        drawn(51)
