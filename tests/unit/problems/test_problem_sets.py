@@ -7,7 +7,10 @@ import pytest
 from rl_distill.config import keys, parse
 from rl_distill.problems import PROBLEM_SETS
 
-REQUIRED: dict[str, dict[str, Any]] = {"jsonl": {"path": "a.jsonl"}, "trl": {"path": "a.jsonl"}, "records": {"path": "a.jsonl"}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    **{name: {"path": "a.jsonl"} for name in ("jsonl", "trl", "records", "graded_samples")},
+    "code_contests": {"collection": "taco"},
+}
 
 
 @pytest.mark.parametrize("name", PROBLEM_SETS)
