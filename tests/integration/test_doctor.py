@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_distribution import fake_distribution
+from isolation import why_not
 from large_student import large_student
 from ray_node import free_port, ray_node
 from refusals import refused
@@ -66,7 +67,8 @@ def test_a_quick_look_at_a_sound_machine_makes_every_check_that_starts_nothing(d
     assert report.failed == set()
     assert report.keys() == names(MACHINE_CHECKS)
     assert report.counts.endswith("; left out: ray, deepspeed")
-    assert report.one("grader")[0] == "ok" and report.one("sandbox")[0] == "ok" and report.one("torch")[0] == "ok"
+    assert report.one("grader")[0] == "ok" and report.one("torch")[0] == "ok"
+    assert (report.one("sandbox")[0] == "ok") == (not why_not())
     assert "transformers 5." in report["packages"][0][1]
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from isolation import why_not
 
 from rl_distill.errors import InputError
 from rl_distill.problems.base import dialogue
@@ -48,6 +49,7 @@ def test_a_functions_output_is_taken_out_of_its_list_and_its_name_is_asked_for(r
     assert "`add`" in problem.prompt and "def add(a, b):" in problem.prompt
 
 
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
 def test_what_a_row_says_is_run(rows):
     (problem,) = problems(rows(contest({"fn_name": "add", "inputs": [[1, 2]], "outputs": [[3]]})))
     answers = ["```python\ndef add(a, b):\n    return a + b\n```", "```python\ndef add(a, b):\n    return a\n```"]

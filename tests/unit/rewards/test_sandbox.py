@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from isolation import why_not
 
 from rl_distill.errors import InputError
 from rl_distill.rewards import confined, sandbox
 from rl_distill.rewards.sandbox import check_machine, run
 from rl_distill.rewards.sandbox_watch import Limits
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 LIMITS = Limits(deadline=60.0, memory=1 << 30, output=1 << 20)
 

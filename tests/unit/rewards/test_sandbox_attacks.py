@@ -14,11 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 import sandbox_attacks as attacks
+from isolation import why_not
 
 from rl_distill.rewards import UnitTests, sandbox
 from rl_distill.rewards.sandbox import Execution, run
 from rl_distill.rewards.sandbox_watch import Limits
 from rl_distill.trajectory import Message, Problem, Trajectory
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 FORBIDDEN = attacks.FILES | attacks.NETWORK | attacks.PROCESSES
 # A machine may forbid these to everybody, so that they need not succeed without the sandbox.

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from isolation import why_not
 
 from rl_distill.errors import InputError
 from rl_distill.rewards import Accuracy, UnitTests, WeightedRewards, unit_tests
 from rl_distill.trajectory import Problem, Trajectory
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 Attempt = tuple[Problem, Trajectory]
 
