@@ -9,6 +9,7 @@ from pydantic import field_validator
 from rl_distill.config import config, setting
 from rl_distill.curation.drop import Drop
 from rl_distill.curation.stage_folder import StageResult
+from rl_distill.rewards.code_tests import KEY
 from rl_distill.trajectory import Group, Problem
 
 
@@ -47,7 +48,7 @@ class Cleaning:
     def _fault(self, problem: Problem, patterns: Sequence[re.Pattern[str]]) -> tuple[str, str] | None:
         if not problem.prompt:
             return "empty", "its prompt has no text"
-        if not self.without_answer and not (problem.answer or "").strip() and not problem.metadata.get("tests"):
+        if not self.without_answer and not (problem.answer or "").strip() and not problem.metadata.get(KEY):
             return "no_answer", "it has neither a gold answer nor tests"
         found = next((match for pattern in patterns if (match := pattern.search(problem.prompt))), None)
         return None if found is None else ("excluded", f"its prompt has {found[0]!r}")

@@ -12,6 +12,7 @@ from rl_distill.curation.judge import SETTLED, Bench, Judge, Question
 from rl_distill.curation.stage_folder import StageResult
 from rl_distill.rewards.accuracy import Accuracy
 from rl_distill.rewards.base import Attempt
+from rl_distill.rewards.code_tests import KEY
 from rl_distill.rewards.unit_tests import UnitTests
 from rl_distill.seeding import addressed_seed
 from rl_distill.trajectory import Group, Score, Trajectory, Verdict
@@ -100,7 +101,7 @@ def _judged(graded: list[Graded], bench: Bench | None) -> list[Graded]:
 
 def _is_open(one: Graded) -> bool:
     problem, _ = one.attempt
-    by_program = "tests" in problem.metadata
+    by_program = bool(problem.metadata.get(KEY))
     return one.rule.status != "correct" and one.rule.method not in SETTLED and problem.answer is not None and not by_program
 
 

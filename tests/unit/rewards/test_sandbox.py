@@ -157,10 +157,6 @@ def unchecked() -> Iterator[None]:
     check_machine.cache_clear()
 
 
-def test_this_machine_isolates(unchecked: None) -> None:
-    check_machine(isolated=True)
-
-
 @pytest.mark.parametrize(
     ("broken", "found"),
     [
