@@ -57,7 +57,7 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class JudgeQuestion:
     """What a judge is asked: one is asked once, however many attempts come to the same words."""
 
     problem_id: str
@@ -84,7 +84,7 @@ class Bench:
     def __init__(self, judge: Judge, seed: int, store: Path, note: Note) -> None:
         self._judge, self._seed, self._store, self._note = judge, seed, store, note
 
-    def verdicts(self, questions: Sequence[Question], before: Sequence[Verdict]) -> list[Verdict]:
+    def verdicts(self, questions: Sequence[JudgeQuestion], before: Sequence[Verdict]) -> list[Verdict]:
         """What the judge says of each; where no answer of its could be read, the verdict of the rules stands.
 
         Args:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rl_distill.cluster.settings import AnyRowCluster, LocalCluster
 from rl_distill.config import config, parse, read_yaml, setting
+from rl_distill.curation.cleaning import Cleaning
 from rl_distill.curation.decontaminate import Decontaminate
 from rl_distill.curation.dedup import Dedup
 from rl_distill.curation.extract import ReasoningFormat
 from rl_distill.curation.generate import Generation
-from rl_distill.curation.normalize_stage import Cleaning
 from rl_distill.curation.pairs import Pairs
 from rl_distill.curation.selection import AnyOperation
 from rl_distill.curation.teacher import TeacherSampling

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from rl_distill.config import config, setting
-from rl_distill.curation.judge import SETTLED, Bench, Judge, Question
+from rl_distill.curation.judge import SETTLED, Bench, Judge, JudgeQuestion
 from rl_distill.curation.stage_folder import StageResult
 from rl_distill.rewards.accuracy import Accuracy
 from rl_distill.rewards.base import Attempt
@@ -105,9 +105,9 @@ def _is_open(one: Graded) -> bool:
     return one.rule.status != "correct" and one.rule.method not in SETTLED and problem.answer is not None and not by_program
 
 
-def _question(attempt: Attempt) -> Question:
+def _question(attempt: Attempt) -> JudgeQuestion:
     problem, trajectory = attempt
-    return Question(problem.id, problem.prompt, problem.answer or "", answer_part(trajectory))
+    return JudgeQuestion(problem.id, problem.prompt, problem.answer or "", answer_part(trajectory))
 
 
 def answer_part(trajectory: Trajectory) -> str:
