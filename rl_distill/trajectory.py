@@ -92,6 +92,8 @@ class Trajectory:
     finish_reason: FinishReason = "stop"
     score: Score | None = None
     seed: int | None = None
+    dialogue: int | None = None  # which of its group's dialogues it ends, or stands beside
+    control: bool = False  # sampled to be compared with: it is never trained on
     metadata: Mapping[str, Any] = field(default_factory=dict)  # where it came from and what it cost, plain data
 
     def __post_init__(self) -> None:

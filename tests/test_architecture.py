@@ -15,7 +15,7 @@ FILE_LINES, FUNCTION_LINES = 400, 60
 
 # A layer is a folder or a file of the package's top. It may import itself and what stands here, nothing else of ours.
 GROUND = {"errors", "seeding", "sealing", "trajectory", "config"}
-RECORDS = GROUND | {"text", "records"}
+RECORDS = GROUND | {"text", "records", "probes"}
 SAMPLING = RECORDS | {"problems", "rewards", "models", "rollout"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors"},
     "batch": {"trajectory"},
     "text": GROUND,
+    "probes": GROUND,
     "records": GROUND,
     "tracking": {"config", "errors"},
     "problems": RECORDS,

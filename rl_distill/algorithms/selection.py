@@ -1,4 +1,4 @@
-"""Which attempts of a group an algorithm looks at."""
+"""Which attempts of a group an algorithm learns from. A control is none of them: it was sampled to be compared with."""
 
 from typing import Literal
 
@@ -7,18 +7,22 @@ from rl_distill.trajectory import Group, Trajectory
 Traces = Literal["first_correct", "correct", "all"]
 
 
+def trained(group: Group) -> list[Trajectory]:
+    return [trajectory for trajectory in group.trajectories if not trajectory.control]
+
+
 def correct(group: Group) -> list[Trajectory]:
-    return [trajectory for trajectory in group.trajectories if trajectory.status == "correct"]
+    return [trajectory for trajectory in trained(group) if trajectory.status == "correct"]
 
 
 def wrong(group: Group) -> list[Trajectory]:
     """Attempts known to be wrong; an unverifiable one is not among them."""
-    return [trajectory for trajectory in group.trajectories if trajectory.status == "wrong"]
+    return [trajectory for trajectory in trained(group) if trajectory.status == "wrong"]
 
 
 def traces(group: Group, which: Traces) -> list[Trajectory]:
     """The attempts of a group that are imitated."""
-    chosen = list(group.trajectories) if which == "all" else correct(group)
+    chosen = trained(group) if which == "all" else correct(group)
     return chosen[:1] if which == "first_correct" else chosen
 
 
@@ -30,4 +34,4 @@ def contrast(group: Group) -> tuple[Trajectory, Trajectory] | None:
 
 def rewarded(group: Group) -> list[Trajectory]:
     """Attempts that have a reward. One that could not be verified enters no baseline."""
-    return [trajectory for trajectory in group.trajectories if trajectory.reward is not None]
+    return [trajectory for trajectory in trained(group) if trajectory.reward is not None]
