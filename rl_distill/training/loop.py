@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rl_distill.algorithms.base import Need
+from rl_distill.algorithms.base import REFERENCE_NEEDS, Need
 from rl_distill.learning.learner import Learner
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import Scorer, annotate_groups
@@ -105,7 +105,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         metrics = looked | _means(reports) | synced
         looked = {}
         for feed in parts.feeds:
-            facts = {**feed.source.report(), "group/uninformative": float(credit[feed.term.source][1])}
+            facts = {**feed.source.report(), **credit[feed.term.source][1]}
             if feed.teacher:
                 scored = sum(len(sample.trajectory.token_ids) for sample in credit[feed.term.source][0])
                 facts["distillation/teacher_tokens"] = float(scored)
@@ -128,8 +128,8 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
     return progress
 
 
-def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sample], int]:
-    """The step's samples of one source with the columns that its algorithm needs, and how many groups gave none.
+def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sample], dict[str, float]]:
+    """The step's samples of one source with the columns that its algorithm needs, and metrics of how they came by their credit.
 
     Units get the group's place, so that no two groups share one.
     """
@@ -142,7 +142,7 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sa
         for place, members in enumerate(by_group)
         for sample in members
     ]
-    if Need.REFERENCE_LOGPROBS in algorithm.needs and feed.reference and samples:
+    if algorithm.needs & REFERENCE_NEEDS == {Need.REFERENCE_LOGPROBS} and feed.reference and samples:
         samples = _with_trajectories(samples, feed.reference.annotate([sample.trajectory for sample in samples]))
     if feed.teacher and samples:
         samples = _with_trajectories(samples, feed.teacher.annotate([sample.trajectory for sample in samples]))
@@ -151,7 +151,8 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sa
         columns = parts.learner.logprobs(trajectories, temperature=feed.term.temperature)
         proximal = [replace(one, proximal_logprobs=column) for one, column in zip(trajectories, columns, strict=True)]
         samples = _with_trajectories(samples, proximal)
-    return algorithm.finish(samples), by_group.count([])
+    facts = algorithm.group_metrics(groups) | {"group/uninformative": float(by_group.count([]))}
+    return algorithm.finish(samples), facts
 
 
 def mini_batches(samples: Sequence[Sample], count: int) -> list[list[Sample]]:
