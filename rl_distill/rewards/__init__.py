@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from rl_distill.config import one_of
 from rl_distill.rewards.accuracy import Accuracy
-from rl_distill.rewards.base import Attempt, Reward, Verifier
+from rl_distill.rewards.base import Attempt, GroupReward, Reward, Verifier
+from rl_distill.rewards.coherence import Coherence
 from rl_distill.rewards.format import Format
 from rl_distill.rewards.length import SoftOverlong
 from rl_distill.rewards.repetition import Repetition
@@ -18,6 +19,7 @@ REWARDS: dict[str, type[Reward]] = {
     "format": Format,
     "soft_overlong": SoftOverlong,
     "repetition": Repetition,
+    "coherence": Coherence,
     "trl_function": TrlFunction,
 }
 
@@ -32,6 +34,7 @@ __all__ = [
     "AnyReward",
     "Accuracy",
     "Attempt",
+    "GroupReward",
     "Reward",
     "UnitTests",
     "Verifier",

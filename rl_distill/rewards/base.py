@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from rl_distill.config import config, setting
-from rl_distill.trajectory import FinishReason, Problem, Trajectory, Verdict
+from rl_distill.trajectory import Context, FinishReason, Group, Problem, Trajectory, Verdict
 
 Attempt = tuple[Problem, Trajectory]
 
@@ -72,6 +72,24 @@ class Verifier(Reward):
     @abstractmethod
     def verdicts(self, attempts: Sequence[Attempt]) -> list[Verdict]:
         """What is known about each attempt, in order."""
+
+
+@config
+class GroupReward(Reward):
+    """Measures an attempt against the others of its group, when their answers have been judged."""
+
+    @property
+    def contexts(self) -> frozenset[Context]:
+        """Branches of a dialogue whose answers it compares with the dialogue's own."""
+        return frozenset()
+
+    def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
+        """Attempts alone have nothing to be compared with."""
+        return [None] * len(attempts)
+
+    @abstractmethod
+    def compare(self, group: Group) -> list[float | None]:
+        """One unweighted value for each attempt of a judged group, in order; None where no reward exists."""
 
 
 def with_ending(verdict: Verdict, finish_reason: FinishReason, no_answer: str) -> Verdict:

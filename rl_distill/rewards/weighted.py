@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rl_distill.errors import InputError, RunError
-from rl_distill.rewards.base import Attempt, Reward, Verifier
+from rl_distill.rewards.base import Attempt, GroupReward, Reward, Verifier
 from rl_distill.trajectory import Group, Problem, Score, Status, Verdict
 
 _SEVERITY: tuple[Status, ...] = ("unverifiable", "wrong", "correct")
@@ -33,9 +33,28 @@ class WeightedRewards:
             raise InputError("rewards", f"has {doubled[0]!r} more than once", "keep one of them and set its weight")
         if all(reward.weight == 0 for reward in self.rewards):
             raise InputError("rewards", "has no weight but 0", "give at least one reward a weight")
+        if self.comparing and not any(isinstance(reward, Verifier) for reward in self.rewards):
+            problem = f"{self.comparing[0].part!r} compares judged answers, and no reward judges any"
+            raise InputError("rewards", problem, "add one that does, such as {name: accuracy}")
+
+    @property
+    def comparing(self) -> list[GroupReward]:
+        """Those that look at a whole group."""
+        return [reward for reward in self.rewards if isinstance(reward, GroupReward)]
+
+    def compared(self, group: Group) -> Group:
+        """A scored group with the parts of those rewards that look at all of its attempts."""
+        columns = {reward.part: _checked(reward, reward.compare(group), len(group.trajectories)) for reward in self.comparing}
+        trajectories = []
+        for place, one in enumerate(group.trajectories):
+            assert one.score is not None, "the group is scored"
+            parts = {**one.score.parts, **{part: column[place] for part, column in columns.items()}}
+            score = replace(one.score, parts=parts, value=self._value(parts, one.score.verdict))
+            trajectories.append(replace(one, score=score))
+        return replace(group, trajectories=tuple(trajectories))
 
     def score(self, attempts: Sequence[Attempt]) -> list[Score]:
-        """The score of each attempt, in order.
+        """The score of each attempt by itself, in order.
 
         Raises:
             RunError: a reward gave a number that is not finite, or not one value for each attempt.
@@ -73,10 +92,11 @@ class WeightedRewards:
 def score_groups(groups: Sequence[Group], rewards: WeightedRewards) -> list[Group]:
     """The same groups with every trajectory scored; all are graded together, so that graders work in parallel."""
     scores = iter(rewards.score([(group.problem, trajectory) for group in groups for trajectory in group.trajectories]))
-    return [
+    scored = [
         replace(group, trajectories=tuple(replace(trajectory, score=next(scores)) for trajectory in group.trajectories))
         for group in groups
     ]
+    return [rewards.compared(group) for group in scored] if rewards.comparing else scored
 
 
 def wrong_answers_cost_nothing(rewards: Sequence[Reward]) -> bool:
