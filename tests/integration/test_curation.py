@@ -42,8 +42,7 @@ def published(folder: Path) -> dict[str, bytes]:
 
 
 def stage(folder: Path, name: str) -> StageFolder:
-    (path,) = (folder / "stages").glob(f"*-{name}")
-    return StageFolder(path)
+    return StageFolder(folder / "stages" / name)
 
 
 def test_pairs_of_the_micro_world_train_redi(curation, cli, tiny_recipe):
@@ -98,6 +97,18 @@ def test_a_changed_key_does_again_what_depends_on_it_only(curation, cli):
     changed = [line.partition(":")[0] for line in out.splitlines() if "(kept)" not in line]
     assert "generate" in changed and "pair" in changed and "dedup" not in changed
     assert "72 of 96 rows are stored already" in out, "what was asked before is not asked again"
+
+
+def test_a_stage_that_the_recipe_no_longer_has_leaves_no_folder_and_one_that_it_gets_renames_none(curation, cli):
+    path, folder = curation(decontaminate={"against": [{"name": "arithmetic", "split": "heldout", "num_problems": 24}]})
+    assert cli("curate", path)[0] == 0
+    (folder / "stages" / "mine").mkdir()
+    everything = {found.name for found in (folder / "stages").iterdir()}
+    _, out, _ = cli("curate", path, "decontaminate=null", "pairs=null")
+    assert everything - {found.name for found in (folder / "stages").iterdir()} == {"decontaminate", "pair"}
+    assert "decontaminate: removed, the recipe has no such stage any more" in out and (folder / "stages" / "mine").is_dir()
+    assert cli("curate", path)[0] == 0
+    assert {found.name for found in (folder / "stages").iterdir()} == everything
 
 
 def test_a_damaged_stage_is_made_again(curation, cli):
