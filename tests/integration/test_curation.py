@@ -65,7 +65,9 @@ def test_rows_in_the_columns_of_trl_are_read_back(curation, cli):
 
 
 def test_every_row_is_accounted_for(curation, cli):
-    path, folder = curation(select=[{"name": "pass_rate"}])
+    path, folder = curation(
+        select=[{"name": "difficulty", "key": "level", "high": 1}, {"name": "answer_leak", "min_words": 2}, {"name": "pass_rate"}]
+    )
     assert cli("curate", path)[0] == 0
     before = None
     for name in ("ingest", "normalise", "dedup", "generate", "extract", "verify", "select", "pair"):
@@ -75,7 +77,11 @@ def test_every_row_is_accounted_for(curation, cli):
         assert before is None or sorted(kept + gone) == sorted(before)
         before = kept
     card = (folder / "data" / "README.md").read_text()
-    assert "too_easy" in card and "| verify | arithmetic |" in card
+    assert (
+        "too_easy" in card
+        and "| select | arithmetic | problem: high_difficulty | 12 |" in card
+        and "| verify | arithmetic |" in card
+    )
 
 
 def test_a_repeated_command_does_nothing_and_publishes_the_same_bytes(curation, cli):
