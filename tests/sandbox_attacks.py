@@ -193,6 +193,37 @@ time.sleep(1000)
     "crash_the_interpreter": ("crashed", "import ctypes; ctypes.string_at(0)"),
 }
 
+# Without isolation a program may start processes, and none may outlive it. Each says the number of one that tries to.
+OUTLIVING = {
+    "daemon": r"""
+import os, time
+if os.fork(): os.wait(); os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+print(os.getpid(), flush=True); time.sleep(1000)
+""",
+    "another_session": r"""
+import subprocess
+print(subprocess.Popen(['sleep', '1000'], start_new_session=True, env=dict(), close_fds=True).pid)
+""",
+    "deaf_tree": r"""
+import os, signal, time
+for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(s, signal.SIG_IGN)
+for depth in range(5):
+    if os.fork(): time.sleep(0.05 if depth else 1.0); os._exit(0)
+    os.setsid()
+print(os.getpid(), flush=True); time.sleep(1000)
+""",
+    "until_the_deadline": r"""
+import subprocess, time
+print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True); time.sleep(1000)
+""",
+    "killed": r"""
+import os, subprocess
+print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True); os.kill(os.getpid(), 11)
+""",
+}
+
 # `answer(question)` has to return a secret that only the judge knows: EXPECTED- and 32 hexadecimal digits.
 FAKES = {
     "leave_with_success": "import os; os._exit(0)",

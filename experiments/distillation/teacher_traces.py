@@ -18,6 +18,7 @@ from rl_distill.text import PromptFormat
 from rl_distill.trajectory import Group
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=40)  # as the student samples in routes.yaml
+ACCURACY = Accuracy()
 
 
 def main() -> None:
@@ -41,11 +42,11 @@ def traces(teacher: str, count: int, seed: int) -> list[Group]:
     tokenizer, model = load_tokenizer(teacher), load_model(teacher)
     prompter = Prompter(tokenizer=tokenizer, format=PromptFormat(), max_context=model.config.max_position_embeddings)
     problems = Arithmetic(split="train", seed=4, num_problems=count).groups()
-    prompts = prompter.prompts(problems, SAMPLING, field="problems", graded=True)
+    prompts = prompter.prompts(problems, SAMPLING, field="problems", verifiers=[ACCURACY])
     engine = HfEngine(model, tokenizer, HfEngineConfig(), name="distillation-teacher")
     attempts = generate_checked(engine, [prompt.request(SAMPLING, seed, "traces") for prompt in prompts])
     found = [Group(problem=prompt.problem, trajectories=(one,)) for prompt, one in zip(prompts, attempts, strict=True)]
-    return score_groups(found, WeightedRewards((Accuracy(),)))
+    return score_groups(found, WeightedRewards((ACCURACY,)))
 
 
 if __name__ == "__main__":

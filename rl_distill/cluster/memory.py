@@ -21,11 +21,13 @@ class ModelSize:
     trained       number of weights that are trained
     frozen        number of those beside which adapters are trained
     weight_bytes  of one weight in an engine
+    scoring       number of weights of the largest reference or teacher; None where it is a student of the run, or not known
     """
 
     trained: int
     frozen: int
     weight_bytes: int
+    scoring: int | None = None
 
     @property
     def weights(self) -> int:
@@ -101,7 +103,8 @@ def store_bytes(size: ModelSize) -> int:
 def _beside_learner(settings: RayCluster, size: ModelSize, roles: frozenset[str]) -> float:
     """Of engines and scorers that share host memory with the learner."""
     engines = settings.engine.workers * size.weights * size.weight_bytes if "engine" in roles else 0
-    scorers = settings.scorer.workers * size.weights * FLOAT32 if "scorer" in roles else 0
+    scoring = size.weights if size.scoring is None else size.scoring
+    scorers = settings.scorer.workers * scoring * FLOAT32 if "scorer" in roles else 0
     return engines + scorers
 
 

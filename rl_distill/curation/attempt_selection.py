@@ -12,7 +12,7 @@ from pydantic import field_validator, model_validator
 from rl_distill.config import config, setting
 from rl_distill.curation.operation import AttemptFilter, Length, Selected
 from rl_distill.rewards.repetition import Repetition
-from rl_distill.trajectory import Group, Trajectory
+from rl_distill.trajectory import Group, Problem, Trajectory
 
 Script = Literal[
     "latin", "greek", "cyrillic", "cjk", "hiragana", "katakana", "hangul", "arabic", "hebrew", "devanagari", "bengali", "thai"
@@ -39,7 +39,7 @@ class LengthQuantile(AttemptFilter):
         ordered = sorted(lengths[attempt.response] for group in groups for attempt in group.trajectories)
         shortest, longest = (_quantile(ordered, share) for share in (self.low, self.high)) if ordered else (0, 0)
 
-        def fault(attempt: Trajectory) -> str | None:
+        def fault(_: Problem, attempt: Trajectory) -> str | None:
             own = lengths[attempt.response]
             return None if shortest <= own <= longest else f"length {own}, kept are {shortest} to {longest}"
 
@@ -59,7 +59,7 @@ class RepeatedNgrams(AttemptFilter):
     def apply(self, groups: Sequence[Group], seed: int, length: Length = len) -> Selected:
         measure = Repetition(ngram_words=self.ngram_words)
 
-        def fault(attempt: Trajectory) -> str | None:
+        def fault(_: Problem, attempt: Trajectory) -> str | None:
             repeated = -measure.penalty(attempt.response)
             return f"{repeated:.0%} of its {self.ngram_words}-grams are repeated" if repeated > self.max_fraction else None
 
@@ -90,7 +90,7 @@ class Language(AttemptFilter):
     def apply(self, groups: Sequence[Group], seed: int, length: Length = len) -> Selected:
         expected = {*self.scripts, _NOTATION}
 
-        def fault(attempt: Trajectory) -> str | None:
+        def fault(_: Problem, attempt: Trajectory) -> str | None:
             found = letters_by_script(attempt.response)
             others = {script: times for script, times in found.items() if script not in expected}
             share = sum(others.values()) / max(1, sum(found.values()))

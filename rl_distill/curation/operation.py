@@ -8,7 +8,7 @@ from rl_distill.config import config
 from rl_distill.curation.drop import Drop
 from rl_distill.errors import InputError
 from rl_distill.seeding import addressed_seed
-from rl_distill.trajectory import Group, Trajectory
+from rl_distill.trajectory import Group, Problem, Trajectory
 
 Length = Callable[[str], int]
 Selected = tuple[list[Group], list[Drop]]
@@ -58,7 +58,7 @@ class Operation(ABC):
 class AttemptFilter(Operation):
     """Looks at one attempt after the other. A problem goes when none of its attempts is left."""
 
-    def keep_attempts(self, groups: Sequence[Group], fault: Callable[[Trajectory], str | None]) -> Selected:
+    def keep_attempts(self, groups: Sequence[Group], fault: Callable[[Problem, Trajectory], str | None]) -> Selected:
         """Leave out the attempts that have a fault (in words, for the drop's detail); the reason is the operation's name.
 
         Raises:
@@ -69,7 +69,7 @@ class AttemptFilter(Operation):
         kept: list[Group] = []
         drops: list[Drop] = []
         for group in groups:
-            faults = [fault(attempt) for attempt in group.trajectories]
+            faults = [fault(group.problem, attempt) for attempt in group.trajectories]
             found = [
                 self.dropped(group, self.name, detail=detail, attempt=place)
                 for place, detail in enumerate(faults)

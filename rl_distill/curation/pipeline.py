@@ -5,7 +5,8 @@
                                                       store                 store of the judge
 
 A stage is a function of its settings and of the rows it gets; both make its address. A folder whose address is the same is kept,
-so that a repeated command goes on where the last one stopped, and a changed key does again only what depends on it.
+so that a repeated command goes on where the last one stopped, and a changed key does again only what depends on it. Folders are
+called like their stages; once all is published, those of stages that the recipe no longer has are removed.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from rl_distill.curation.generate import Note, generate
 from rl_distill.curation.judge import Bench
 from rl_distill.curation.publish import publish
 from rl_distill.curation.recipe import Asking, CurationRecipe
-from rl_distill.curation.stage_folder import StageFolder, StageResult, made
+from rl_distill.curation.stage_folder import StageFolder, StageResult, made, remove_others
 from rl_distill.curation.store import ResponseStore
 from rl_distill.curation.teacher import Teacher, TeacherRequest, requests_for
 from rl_distill.curation.teachers import build_teacher
@@ -71,14 +72,17 @@ class Curation:
         """
         rows = StageFolder(self.path)
         finished: dict[str, StageFolder] = {}
-        for number, stage in enumerate(self.stages(), start=1):
+        for stage in self.stages():
             before = "" if stage.name == "ingest" else rows.digest
-            rows = finished[stage.name] = self._made(number, stage, rows, before)
+            rows = finished[stage.name] = self._made(stage, rows, before)
         chosen = finished["select"]
-        pairs = self._pairs(len(finished) + 1, chosen)
+        pairs = self._pairs(chosen)
         validate(self.recipe, chosen.groups(), pairs.groups() if pairs else [], self._evaluation())
         stages = finished | ({"pair": pairs} if pairs else {})
-        return publish(self.recipe, self.path / "data", stages)
+        published = publish(self.recipe, self.path / "data", stages)
+        for name in remove_others(self.path / STAGES, owned=stages):
+            self._note(f"{name}: removed, the recipe has no such stage any more")
+        return published
 
     def stages(self) -> list[Stage]:
         """Those of the recipe that make one pool out of another."""
@@ -104,13 +108,13 @@ class Curation:
     def pool(self) -> list[Group]:
         """The problems as the teacher is asked about them; makes the stages before that."""
         rows = StageFolder(self.path)
-        for number, stage in enumerate(self.stages(), start=1):
+        for stage in self.stages():
             if stage.name in ("generate", "extract"):
                 break
-            rows = self._made(number, stage, rows, "" if stage.name == "ingest" else rows.digest)
+            rows = self._made(stage, rows, "" if stage.name == "ingest" else rows.digest)
         return rows.groups()
 
-    def _made(self, number: int, stage: Stage, rows: StageFolder, before: str) -> StageFolder:
+    def _made(self, stage: Stage, rows: StageFolder, before: str) -> StageFolder:
         address = {"stage": stage.name, "version": VERSION, "settings": stage.settings, "rows": before}
 
         def compute() -> StageResult:
@@ -120,11 +124,11 @@ class Curation:
                 refuse_empty(stage.name, result.groups, result.drops)
             return result
 
-        folder, computed = made(self.path / STAGES / f"{number:02d}-{stage.name}", address, compute)
+        folder, computed = made(self.path / STAGES / stage.name, address, compute)
         self._note(f"{stage.name}: {_told(folder)}{'' if computed else ' (kept)'}")
         return folder
 
-    def _pairs(self, number: int, chosen: StageFolder) -> StageFolder | None:
+    def _pairs(self, chosen: StageFolder) -> StageFolder | None:
         pairs = self.recipe.pairs
         if pairs is None:
             return None
@@ -133,7 +137,7 @@ class Curation:
             kept, drops = pairs.apply(groups, _length(groups))
             return StageResult(groups=kept, drops=drops)
 
-        return self._made(number, Stage(PAIR, dump(pairs), run), chosen, chosen.digest)
+        return self._made(Stage(PAIR, dump(pairs), run), chosen, chosen.digest)
 
     def _decontaminate(self, groups: list[Group]) -> StageResult:
         assert self.recipe.decontaminate is not None, "the stage is there only with it"

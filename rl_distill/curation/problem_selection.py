@@ -54,6 +54,54 @@ class PassRate(Operation):
 
 
 @config
+class Difficulty(Operation):
+    """Keeps problems by the difficulty that their set says they have: a number between two bounds, or one of some labels.
+
+    MATH has 1 to 5, TACO words such as MEDIUM, APPS words such as interview. What has no such label is left out.
+    """
+
+    name: Literal["difficulty"] = "difficulty"
+    key: str = setting("difficulty", about="key of the problems' metadata, such as `level` for the embedded arithmetic world")
+    low: float | None = setting(None, about="least number that is kept; none has no lower bound", allow_inf_nan=False)
+    high: float | None = setting(None, about="largest number that is kept; none has no upper bound", allow_inf_nan=False)
+    labels: tuple[str, ...] = setting((), about="words that are kept, in place of bounds")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        bounded = self.low is not None or self.high is not None
+        if bounded == bool(self.labels):
+            raise ValueError("give low, high or both for numbers, or labels for words")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low is at most high")
+        return self
+
+    def apply(self, groups: Sequence[Group], seed: int, length: Length = len) -> Selected:
+        reasons = [self._reason(group.problem.metadata.get(self.key)) for group in groups]
+        if groups and set(reasons) == {"no_difficulty"}:
+            kind = "word" if self.labels else "number"
+            raise InputError(
+                "curation.difficulty.key", f"finds no {kind} under {self.key!r}", "name a key that the problems have"
+            )
+        kept: list[Group] = []
+        drops: list[Drop] = []
+        for group, reason in zip(groups, reasons, strict=True):
+            if reason is None:
+                kept.append(group)
+            else:
+                drops.append(self.dropped(group, reason, detail=f"{self.key} {group.problem.metadata.get(self.key)!r}"))
+        return kept, drops
+
+    def _reason(self, value: object) -> str | None:
+        if self.labels:
+            return ("no_difficulty" if not isinstance(value, str) else "other_difficulty") if value not in self.labels else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return "no_difficulty"
+        if self.low is not None and value < self.low:
+            return "low_difficulty"
+        return "high_difficulty" if self.high is not None and value > self.high else None
+
+
+@config
 class OnePerCluster(Operation):
     """Keeps problems that are unlike each other: in random order, each is kept unless it is similar to one that is kept already.
 

@@ -1,8 +1,9 @@
 """What a stage leaves on disk, and whether that still stands for what it would be made from now."""
 
 import json
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,14 @@ def made(path: Path, address: Mapping[str, Any], compute: Callable[[], StageResu
         for name, rows in result.tables.items():
             _write_rows(working / name, rows)
     return folder, True
+
+
+def remove_others(parent: Path, owned: Collection[str]) -> list[str]:
+    """Remove finished stages under other names than these; returns theirs. Whatever else lies there is left alone."""
+    others = [path for path in sorted(parent.glob("[!.]*")) if path.name not in owned and (path / ADDRESS).is_file()]
+    for path in others:
+        shutil.rmtree(path)
+    return [path.name for path in others]
 
 
 def counts(groups: Iterable[Group]) -> dict[str, dict[str, int]]:

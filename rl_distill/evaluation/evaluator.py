@@ -8,7 +8,7 @@ from rl_distill.config import config, setting
 from rl_distill.errors import RunError
 from rl_distill.evaluation.intervals import Interval, clustered_interval, pass_at_k
 from rl_distill.problems import AnyProblemSet
-from rl_distill.rewards import Accuracy, WeightedRewards, score_groups
+from rl_distill.rewards import Accuracy, AnyVerifier, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompter
 from rl_distill.rollout.engine import Engine, Sampling, generate_checked
 from rl_distill.trajectory import Group
@@ -21,14 +21,22 @@ class Evaluation:
     problems: AnyProblemSet = setting(about="held-out problems")
     num_samples: int = setting(4, about="attempts at each problem", ge=1)
     sampling: Sampling = setting(Sampling(), about="how attempts are sampled")
-    accuracy: Accuracy = setting(Accuracy(), about="how answers are graded")
+    verifiers: tuple[AnyVerifier, ...] = setting(
+        (Accuracy(),), about="how answers are graded: each problem by those that can judge it", min_length=1
+    )
     every_steps: int | None = setting(
         None, about="evaluate within a stage too, each so many steps; none evaluates at its end", ge=1
     )
 
     def __post_init__(self) -> None:
-        if (self.accuracy.correct, self.accuracy.wrong, self.accuracy.weight) != (1.0, 0.0, 1.0):
-            raise ValueError("accuracy.correct, wrong and weight have no effect here, where verdicts are counted: drop them")
+        names = [verifier.name for verifier in self.verifiers]
+        for number, verifier in enumerate(self.verifiers):
+            if verifier.name in names[:number]:
+                raise ValueError(f"verifiers: {verifier.name!r} is there twice: keep one of them")
+            if (verifier.correct, verifier.wrong, verifier.weight) != (1.0, 0.0, 1.0):
+                raise ValueError(
+                    "verifiers: correct, wrong and weight have no effect here, where verdicts are counted: drop them"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +69,11 @@ class Evaluator:
 
     def __init__(self, settings: Evaluation, prompter: Prompter, seed: int) -> None:
         self.settings, self.seed = settings, seed
-        self.prompts = prompter.prompts(settings.problems.groups(), settings.sampling, field="evaluation.problems", graded=True)
+        self.prompts = prompter.prompts(
+            settings.problems.groups(), settings.sampling, field="evaluation.problems", verifiers=settings.verifiers
+        )
+        for verifier in settings.verifiers:
+            verifier.check_machine()
 
     def evaluate(self, engine: Engine) -> tuple[EvaluationResult, list[Group]]:
         """The result, and the graded attempts it was computed from."""
@@ -76,7 +88,7 @@ class Evaluator:
             Group(problem=prompt.problem, trajectories=tuple(attempts[index * size : (index + 1) * size]))
             for index, prompt in enumerate(self.prompts)
         ]
-        graded = score_groups(groups, WeightedRewards((self.settings.accuracy,)))
+        graded = score_groups(groups, WeightedRewards(self.settings.verifiers))
         return summarize(graded), graded
 
 

@@ -10,6 +10,7 @@ from rl_distill.planning.decoding import Batching, shard_work
 from rl_distill.planning.footprint import EngineFootprint, RankFootprint, engine_footprint, rank_footprint, rows_that_fit
 from rl_distill.planning.hardware import Hardware
 from rl_distill.planning.learning_cost import divide, exchanged_bytes, micro_batch_work, pack, update_bytes
+from rl_distill.planning.shape import ModelShape
 from rl_distill.planning.work import Work, decode_speed, learn_speed, seconds
 from rl_distill.planning.workload import Workload
 from rl_distill.recipe import Recipe
@@ -99,13 +100,17 @@ def score_seconds(work: Workload, hardware: Hardware) -> float:
 
 
 def credit_seconds(work: Workload, layout: Layout, hardware: Hardware) -> float:
-    """Of log-probs by a reference, shared by the scorers, and by the learner before it updates, shared by its ranks."""
+    """Of log-probs by references and teachers, shared by the scorers, and by the learner before it updates, by its ranks."""
     speed = learn_speed(hardware, precision=work.learner.precision)
     parts = pack(work.units, work.learner.micro_batch_tokens)
     bytes_each = _weight_bytes(work)
-    works = [micro_batch_work(work.shape, part, checkpointing=False, weight_bytes=bytes_each, forward=True) for part in parts]
-    one = sum(seconds(work, speed) for work in works)
-    return one * (work.scored / max(1, layout.scorers) + work.rescored / layout.learner.ranks)
+
+    def one_pass(shape: ModelShape) -> float:
+        works = [micro_batch_work(shape, part, checkpointing=False, weight_bytes=bytes_each, forward=True) for part in parts]
+        return sum(seconds(work, speed) for work in works)
+
+    scored = sum(one_pass(model.shape) for model in work.scored) / max(1, layout.scorers)
+    return scored + work.rescored * one_pass(work.shape) / layout.learner.ranks
 
 
 def train_seconds(work: Workload, layout: Layout, hardware: Hardware) -> float:

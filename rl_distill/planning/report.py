@@ -64,6 +64,9 @@ def _stage_lines(stage: StagePlan, plan: Plan) -> Iterator[str]:
     rows = sum(map(len, work.units))
     yield f"stage {work.stage}: a step {sampled}trains on {rows:,} rows with {work.trained_tokens:,} tokens of loss"
     yield f"  lengths   {work.lengths}; prompts of {work.prompt} tokens"
+    for model in work.scored:
+        assumed = f", taken at the student's size: {model.assumed}" if model.assumed else ""
+        yield f"  scored by {model.name}: {model.shape.body + model.shape.head:,} weights that multiply{assumed}"
     parts = [f"{name} {_seconds(getattr(found.phases, name))}" for name in PHASES if getattr(found.phases, name)]
     yield f"  a step    {' + '.join(parts)} = {_seconds(found.phases.step)}"
     if found.ahead and not found.layout.turns:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS, Algorithm, Need
+from rl_distill.algorithms.base import Algorithm, Need
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.models.lora import adapter_weights
 from rl_distill.planning.decoding import Batching
 from rl_distill.planning.lengths import Lengths
+from rl_distill.planning.scoring import ScoringModel, scored_by
 from rl_distill.planning.shape import ModelShape, shape_of
 from rl_distill.recipe import Recipe
 from rl_distill.rollout.engine import torch_dtype
@@ -33,7 +34,7 @@ class Workload:
     responses     sampled tokens of each attempt, in the order in which they are asked for; () where nothing is sampled
     prompt        tokens before a response
     units         what is trained on: (tokens, tokens with loss) of each row, by unit
-    scored        passes over all rows by a reference or a teacher (frozen; a teacher is taken at the student's size)
+    scored        references and teachers, each of which passes over all rows
     rescored      passes over all rows by the learner itself before it updates
     steps         of the stage; None where the recipe does not tell
     lengths       where the lengths come from, in words
@@ -48,7 +49,7 @@ class Workload:
     prompt: int
     longest: int
     units: tuple[tuple[tuple[int, int], ...], ...]
-    scored: int
+    scored: tuple[ScoringModel, ...]
     rescored: int
     learner: LearnerConfig
     mini_batches: int
@@ -111,7 +112,7 @@ def workload(
         prompt=max(prompts),
         longest=max(prompts) + max(ceilings),
         units=tuple(units),
-        scored=sum(bool(need & (REFERENCE_NEEDS | TEACHER_NEEDS)) for need in needs),
+        scored=tuple(model for objective in stage.objectives for model in scored_by(recipe, objective, shape)),
         rescored=sum(Need.PROXIMAL_LOGPROBS in need and stage.mini_batches > 1 for need in needs),
         learner=stage.learner,
         mini_batches=stage.mini_batches,

@@ -1,4 +1,7 @@
-"""Rewards measure, algorithms credit. `REWARDS` is the table a recipe's `rewards:` picks from by `name`."""
+"""Rewards measure, algorithms credit. `REWARDS` is the table a recipe's `rewards:` picks from by `name`.
+
+`VERIFIERS` are those of them that judge answers, which an evaluation picks from.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -13,9 +16,9 @@ from rl_distill.rewards.trl_function import TrlFunction
 from rl_distill.rewards.unit_tests import UnitTests
 from rl_distill.rewards.weighted import WeightedRewards, score_groups, wrong_answers_cost_nothing
 
+VERIFIERS: dict[str, type[Verifier]] = {"accuracy": Accuracy, "unit_tests": UnitTests}
 REWARDS: dict[str, type[Reward]] = {
-    "accuracy": Accuracy,
-    "unit_tests": UnitTests,
+    **VERIFIERS,
     "format": Format,
     "soft_overlong": SoftOverlong,
     "repetition": Repetition,
@@ -23,15 +26,19 @@ REWARDS: dict[str, type[Reward]] = {
     "trl_function": TrlFunction,
 }
 
-# The type of a recipe key that picks from the table.
+# The types of recipe keys that pick from the tables.
 if TYPE_CHECKING:
     AnyReward = Reward
+    AnyVerifier = Verifier
 else:
     AnyReward = one_of(REWARDS)
+    AnyVerifier = one_of(VERIFIERS)
 
 __all__ = [
     "REWARDS",
+    "VERIFIERS",
     "AnyReward",
+    "AnyVerifier",
     "Accuracy",
     "Attempt",
     "GroupReward",

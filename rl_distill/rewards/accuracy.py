@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Literal, TypeGuard
+from typing import ClassVar, Literal, TypeGuard
 
 from rl_distill.config import config, setting
 from rl_distill.rewards import answers
@@ -35,6 +35,8 @@ class Accuracy(Verifier):
 
     An unverifiable attempt has no reward (None), never 0.
     """
+
+    evidence: ClassVar[str] = "gold answer"
 
     name: Literal["accuracy"] = "accuracy"
     deadline: float = setting(5.0, about="time for one symbolic comparison", unit="seconds", gt=0, le=3600)

@@ -5,6 +5,7 @@ A verifier is the reward that also says why: its verdict on an answer is kept be
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rl_distill.config import config, setting
 from rl_distill.trajectory import Context, FinishReason, Group, Problem, Trajectory, Verdict
@@ -49,6 +50,8 @@ class Reward(ABC):
 class Verifier(Reward):
     """Judges answers: correct, wrong, or unverifiable. An unverifiable attempt has no reward (None), never 0."""
 
+    evidence: ClassVar[str]  # what a problem must have for that, as an error calls it
+
     correct: float = setting(1.0, about="reward of a correct answer", source="arXiv:2501.12948", allow_inf_nan=False)
     wrong: float = setting(
         0.0, about="reward of a wrong answer; DAPO (arXiv:2503.14476) gives -1", source="arXiv:2501.12948", allow_inf_nan=False
@@ -67,7 +70,11 @@ class Verifier(Reward):
 
     @abstractmethod
     def can_judge(self, problem: Problem) -> bool:
-        """Whether the problem has what its answers would be judged by."""
+        """Whether the problem has what its answers would be judged by.
+
+        Raises:
+            InputError: it has, and that is malformed.
+        """
 
     @abstractmethod
     def verdicts(self, attempts: Sequence[Attempt]) -> list[Verdict]:

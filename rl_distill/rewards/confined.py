@@ -11,6 +11,8 @@ order in which no step undoes another, and the kernel lets no process take any o
 
 Step 4 leaves no way to make a process, a socket or a signal. So there is one process, its limits are the limits of
 everything that the program does, and nothing of it is left when it is dead.
+
+Without isolation there is only step 1, in a child of this process: it stays behind to end whatever the program leaves.
 """
 
 from __future__ import annotations
@@ -81,6 +83,8 @@ CALLS: dict[str, Sequence[Mapping[int, tuple[int, int]]]] = {
 def main() -> None:
     """The arguments are what `sandbox.run` decided, as `name=value`; the program lies in the current folder."""
     order = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    if order["isolated"] == "no":
+        order["parent"] = str(supervise(int(order["parent"])))
     path, result = order["program"], int(order["result"])
     with open(path, "rb") as file:
         source = file.read()
@@ -134,10 +138,7 @@ def answer(result: int, value: Any) -> None:
 
 def limit(order: Mapping[str, str]) -> None:
     """Bound what the kernel can count, and let this process die with its parent."""
-    set_death_signal, kill = 1, 9
-    _check(_libc.prctl(set_death_signal, kill, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != int(order["parent"]):
-        sys.exit("the parent is dead")
+    die_with(int(order["parent"]), signal=9)
     for kind, amount in (
         (resource.RLIMIT_CPU, int(order["cpu_seconds"])),
         (resource.RLIMIT_AS, int(order["memory_bytes"])),
@@ -148,6 +149,60 @@ def limit(order: Mapping[str, str]) -> None:
         _, hard = resource.getrlimit(kind)
         amount = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
         resource.setrlimit(kind, (amount, amount))
+
+
+def die_with(parent: int, signal: int) -> None:
+    """Get the signal when the parent ends."""
+    set_death_signal = 1
+    _check(_libc.prctl(set_death_signal, signal, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        sys.exit("the parent is dead")
+
+
+def supervise(parent: int) -> int:
+    """Go on in a child; returns there, with this process's number. Here it waits, and ends as the child does.
+
+    Processes whose parent has died become children of this one (Linux 3.4), wherever in the tree and in whatever session they
+    are. So when the child ends, or SIGTERM comes because it must, all that it has started ends too. A program that kills this
+    process on purpose gets away: without isolation nothing holds it.
+    """
+    import signal
+
+    set_child_subreaper = 36
+    die_with(parent, signal=signal.SIGTERM)
+    _check(_libc.prctl(set_child_subreaper, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
+    supervisor, child = os.getpid(), os.fork()
+    if child == 0:
+        return supervisor
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+    _, status = os.waitpid(child, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        while True:
+            for orphan in children(supervisor):
+                os.kill(orphan, signal.SIGKILL)
+            os.waitpid(-1, 0)  # what it had started itself comes to us now
+    except ChildProcessError:
+        pass
+    if os.WIFSIGNALED(status):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(supervisor, os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def children(pid: int) -> list[int]:
+    """Processes whose parent is this one, dead ones that nobody has waited for included."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                after_name = file.read().rpartition(b")")[2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        if int(after_name.split()[1]) == pid:
+            found.append(int(name))
+    return found
 
 
 def drop_privileges() -> None:

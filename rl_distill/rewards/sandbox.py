@@ -11,13 +11,14 @@ process with threads: no other processes, no sockets, no signals, and no environ
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from rl_distill.rewards.sandbox_watch import FILE_BYTES, Limits, Reason, Watch
 Ending = Literal["finished", "crashed", "memory", "killed", "not_started"] | Reason
 
 MAX_DETAIL = 200
+STOP_SECONDS = 10.0  # for a supervisor to end what a program has started; far more than it needs
 EXTRA_CPU_SECONDS = 2  # beyond the deadline: this limit is for a child that nobody watches any more
 
 _PROGRAM = "program.py"
@@ -85,7 +87,7 @@ def run(program: str, limits: Limits, *, stdin: str = "", call: Mapping[str, Any
                 return Execution(ending="not_started", detail=str(error)[:MAX_DETAIL])
             finally:
                 os.close(childs_result)
-            with _ended(process):
+            with _ended(process, supervised=not limits.isolated):
                 watch = Watch(process, result, fed, limits, scratch)
                 reason = watch.until_end()
     return _execution(watch, reason, process.returncode)
@@ -151,12 +153,16 @@ def _started(scratch: str, limits: Limits, result: int, mode: Literal["script", 
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Afterwards the child is dead, with its whole group, and its pipes are closed."""
+def _ended(process: subprocess.Popen[bytes], *, supervised: bool) -> Iterator[None]:
+    """Afterwards the child is dead, with its whole group and, if it supervises the program, all that this has started."""
     with process:
         try:
             yield
         finally:
+            if supervised:
+                os.kill(process.pid, signal.SIGTERM)
+                with closing(os.fdopen(os.pidfd_open(process.pid))) as life:
+                    select.select([life], [], [], STOP_SECONDS)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # before it is waited for: until then its number is nobody else's
             process.wait()

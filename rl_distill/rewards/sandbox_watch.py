@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from rl_distill.rewards.confined import READY
+from rl_distill.rewards.confined import READY, children
 
 Reason = Literal["timeout", "output_limit", "resource_limit"]
 
@@ -27,7 +27,7 @@ class Limits:
     deadline  seconds from its start to its end, the start of Python included
     memory    bytes of address space; thread stacks and libraries count
     output    bytes on each of stdout, stderr and the returned value
-    isolated  False leaves files, network and processes open: only for programs that are trusted
+    isolated  False leaves files, network and processes open, and ends all processes with the program: only for trusted ones
     """
 
     deadline: float
@@ -107,7 +107,9 @@ class Watch:
         return False
 
     def _look(self) -> None:
-        if _has_too_many_threads(self._process.pid) or _is_full(self._scratch):
+        pid = self._process.pid
+        programs = [pid] if self._limits.isolated else children(pid)
+        if any(map(_has_too_many_threads, programs)) or _is_full(self._scratch):
             self._reason = "resource_limit"
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rl_distill.config import config, setting
 from rl_distill.rewards.answers import python_code
 from rl_distill.rewards.base import Attempt, Verifier, with_ending
-from rl_distill.rewards.code_tests import KEY, CallTest, PrintTest, problem_tests
+from rl_distill.rewards.code_tests import CallTest, PrintTest, problem_tests
 from rl_distill.rewards.sandbox import Ending, check_machine, run
 from rl_distill.rewards.sandbox_watch import Limits
 from rl_distill.trajectory import Problem, Status, Verdict
@@ -50,6 +50,8 @@ class UnitTests(Verifier):
     An unverifiable attempt has no reward (None), never 0.
     """
 
+    evidence: ClassVar[str] = "tests"
+
     name: Literal["unit_tests"] = "unit_tests"
     deadline: float = setting(
         10.0,
@@ -73,7 +75,7 @@ class UnitTests(Verifier):
         check_machine(isolated=self.isolation == "full")
 
     def can_judge(self, problem: Problem) -> bool:
-        return bool(problem.metadata.get(KEY))
+        return bool(problem_tests(problem))
 
     def verdicts(self, attempts: Sequence[Attempt]) -> list[Verdict]:
         """What is known about each attempt, in order.

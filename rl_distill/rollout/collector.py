@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rl_distill.errors import InputError
+from rl_distill.rewards import Verifier
 from rl_distill.rollout.engine import Request, Sampling
 from rl_distill.seeding import addressed_seed
 from rl_distill.text import PromptFormat, encode_prompt
@@ -39,23 +40,31 @@ class Prompter:
     max_context: int
 
     def prompts(
-        self, groups: Iterable[Group], sampling: Sampling, *, field: str, graded: bool, max_prompt_tokens: int | None = None
+        self,
+        groups: Iterable[Group],
+        sampling: Sampling,
+        *,
+        field: str,
+        verifiers: Sequence[Verifier] = (),
+        max_prompt_tokens: int | None = None,
     ) -> Sequence[Prompt]:
         """All problems as prompts; those longer than `max_prompt_tokens` are left out.
 
         Args:
             field: the recipe key to name in an error.
-            graded: whether the answers will be verified, so that each problem needs a gold one.
+            verifiers: those that will judge the answers, so that each problem needs what one of them judges by.
 
         Raises:
-            InputError: a problem has no gold answer, its prompt leaves no room for the response, or nothing is left.
+            InputError: no verifier can judge a problem, or one of them can judge none; a prompt leaves no room for the
+                response, or nothing is left.
         """
         prompts = []
         for group in groups:
             problem = group.problem
-            if graded and not (problem.answer or "").strip():
+            if verifiers and not any(verifier.can_judge(problem) for verifier in verifiers):
+                lacking = " and no ".join(verifier.evidence for verifier in verifiers)
                 raise InputError(
-                    field, f"problem {problem.id!r} has no gold answer to verify against", "add one, or leave the problem out"
+                    field, f"problem {problem.id!r} has no {lacking} to verify against", "add one, or leave the problem out"
                 )
             messages = self.format.messages(problem.prompt)
             token_ids = encode_prompt(self.tokenizer, messages)
@@ -71,4 +80,9 @@ class Prompter:
             prompts.append(Prompt(problem=problem, messages=messages, token_ids=token_ids))
         if not prompts:
             raise InputError(field, "no problem is left", "raise max_prompt_tokens, or check the set's split and path")
+        for verifier in verifiers:
+            if not any(verifier.can_judge(prompt.problem) for prompt in prompts):
+                raise InputError(
+                    field, f"no problem has {verifier.evidence} for {verifier.name!r} to judge by", "leave that verifier out"
+                )
         return prompts

@@ -7,7 +7,7 @@ of the checkpoint: a resumed run fires as an undisturbed one.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -30,6 +30,7 @@ class Alarm(ABC):
     action: Action
     patience: int
     whole_step: ClassVar[bool] = False  # looks at all metrics at once, not at each objective's
+    about_rewards: ClassVar[bool] = False  # looks only at objectives that avoid what earns less
 
     @abstractmethod
     def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
@@ -150,7 +151,12 @@ class NoUpdate(Alarm):
 
 @config
 class FlatReward(Alarm):
-    """No group has attempts with different rewards, so a method with a group baseline has no signal at all."""
+    """No group has attempts with different rewards, so a method with a group baseline has no signal at all.
+
+    Methods that avoid nothing, such as `gkd` and `opd`, are not watched: where they have rewards, these are only measured.
+    """
+
+    about_rewards: ClassVar[bool] = True
 
     action: Action = setting("warn", about="ignore, warn or stop")
     patience: int = setting(5, about="steps in a row before it fires", ge=1)
@@ -205,11 +211,16 @@ class Alert:
 
 
 class AlarmBoard:
-    """All alarms of a stage, over every objective of its steps."""
+    """All alarms of a stage, over every objective of its steps.
 
-    def __init__(self, alarms: Alarms) -> None:
+    Args:
+        avoiding: names of the objectives ("" is the stage's own) whose algorithm means to make some attempts less likely.
+    """
+
+    def __init__(self, alarms: Alarms, avoiding: Collection[str]) -> None:
         named = {field.name: getattr(alarms, field.name) for field in fields(alarms)}
         self.armed: dict[str, Alarm] = {name: alarm for name, alarm in named.items() if alarm.action != "ignore"}
+        self._avoiding = {f":{name}" if name else "" for name in avoiding}
         self._memory: dict[str, dict[str, Any]] = {}
         self._held: dict[str, int] = {}  # steps in a row in which the condition held
         self._calm: dict[str, int] = {}  # steps since it did, of alarms that have fired
@@ -220,6 +231,8 @@ class AlarmBoard:
         views = _objectives(metrics)
         for name, alarm in self.armed.items():
             for suffix, view in {"": metrics}.items() if alarm.whole_step else views.items():
+                if alarm.about_rewards and suffix not in self._avoiding:
+                    continue
                 key = f"{name}{suffix}"
                 text = alarm.sees(view, self._memory.setdefault(key, {}))
                 if self._fires(key, alarm, text is not None) and text:

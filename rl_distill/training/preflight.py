@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS
 from rl_distill.cluster.installation import check_cluster_libraries
 from rl_distill.cluster.machine import Machine, this_machine
 from rl_distill.cluster.memory import ModelSize, check_memory, in_words, rank_memory
@@ -18,6 +19,7 @@ from rl_distill.rollout.engine import torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import GPU_MEMORY_FRACTION, VllmEngineConfig, check_vllm
 from rl_distill.training.rollout_source import RolloutSourceConfig
+from rl_distill.training.stages import Objective
 from rl_distill.training.student import SeededModel, Student
 
 
@@ -102,7 +104,43 @@ def model_size(recipe: Recipe, model: Any) -> ModelSize:
             student.lora.inject(model, 0)
         adapters = sum(parameter.numel() for parameter in adapter_weights(model).values())
     frozen = 0 if adapters == total else total
-    return ModelSize(trained=adapters, frozen=frozen, weight_bytes=torch_dtype(recipe.engine.dtype).itemsize)
+    return ModelSize(
+        trained=adapters,
+        frozen=frozen,
+        weight_bytes=torch_dtype(recipe.engine.dtype).itemsize,
+        scoring=_largest_scorer(recipe, total),
+    )
+
+
+def scoring_models(recipe: Recipe, objective: Objective) -> list[tuple[str, str | None]]:
+    """Who scores an objective's rows: ("reference" or "teacher", folder or hub name, None for a student of this run)."""
+    asked = [
+        ("reference", recipe.reference, REFERENCE_NEEDS),
+        ("teacher", recipe.teacher, TEACHER_NEEDS),
+    ]
+    return [
+        (field, None if name is None or recipe.is_student(name) else name)
+        for field, name, needs in asked
+        if objective.algorithm.needs & needs
+    ]
+
+
+def scoring_skeleton(field: str, name: str) -> Any | None:
+    """A reference or teacher on the meta device; None where its configuration cannot be read here and now."""
+    try:
+        return skeleton(load_settings(name, field=field))
+    except InputError:
+        return None
+
+
+def _largest_scorer(recipe: Recipe, student: int) -> int | None:
+    """Number of weights; a model that cannot be read counts like a student of the run, as none at all."""
+    objectives = (objective for stage in recipe.stages for objective in stage.objectives)
+    names = {pair for objective in objectives for pair in scoring_models(recipe, objective)}
+    found = [None if name is None else scoring_skeleton(field, name) for field, name in names]
+    if all(model is None for model in found):
+        return None
+    return max(student if model is None else sum(weights.numel() for weights in model.parameters()) for model in found)
 
 
 def engine_gpus(recipe: Recipe) -> int:

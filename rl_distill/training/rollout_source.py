@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rl_distill.config import config, setting
 from rl_distill.problems import AnyProblemSet
-from rl_distill.rewards import AnyReward, WeightedRewards, score_groups
+from rl_distill.rewards import AnyReward, Verifier, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompt, Prompter
 from rl_distill.rollout.engine import Sampling
 from rl_distill.training.cursor import Cursor
@@ -140,8 +140,11 @@ class RolloutSource:
 
 
 def prompts_for(settings: RolloutSourceConfig, groups: Sequence[Group], prompter: Prompter, field: str) -> Sequence[Prompt]:
-    """Problems as prompts, checked against the student's context and, where answers are verified, for gold ones."""
-    graded = any(reward.name == "accuracy" for reward in settings.rewards)
+    """Problems as prompts, checked against the student's context and for what the rewards' verifiers judge answers by."""
     return prompter.prompts(
-        groups, settings.sampling, field=f"{field}.problems", graded=graded, max_prompt_tokens=settings.max_prompt_tokens
+        groups,
+        settings.sampling,
+        field=f"{field}.problems",
+        verifiers=[reward for reward in settings.rewards if isinstance(reward, Verifier)],
+        max_prompt_tokens=settings.max_prompt_tokens,
     )

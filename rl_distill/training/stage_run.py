@@ -78,7 +78,9 @@ class StageRun:
         settings = workshop.recipe.checkpoints
         self.every_steps = settings.every_steps
         self.checkpoints = Checkpoints(folder.checkpoints(name), keep_last=settings.keep_last, keep_best=settings.keep_best)
-        self.board = AlarmBoard(workshop.recipe.alarms)
+        self.board = AlarmBoard(
+            workshop.recipe.alarms, [feed.term.source for feed in parts.feeds if feed.term.algorithm.avoids_wrong]
+        )
         self.alarms: list[dict[str, Any]] = []  # those that have fired
         self._boundary: dict[str, Any] = {}  # the state at the end of the last whole step
 

@@ -26,6 +26,8 @@ from rl_distill.trajectory import Problem
 
 Cleaner = Any  # problems -> (kept, drops)
 RULES = ("ngram", "ratio", "skeleton")
+BESIDE = ("all rules", "all, variants dropped")
+EXAMPLES = 3  # that are printed of each set
 
 
 def main() -> None:
@@ -34,22 +36,24 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=0, help="also time a pool of so many problems")
     parser.add_argument("--json", type=Path, help="write all figures there")
     options = parser.parse_args()
-    evaluation, pool = sets() if "RL_DISTILL_DATA" in os.environ else ({"written": list(WRITTEN)}, [])
+    evaluation, training = sets() if "RL_DISTILL_DATA" in os.environ else ({"written": list(WRITTEN)}, {})
     asked = [problem for problems in evaluation.values() for problem in problems]
-    found = {"recall": {}, "precision": {}, "seconds": {}}
+    pool = [problem for problems in training.values() for problem in problems]
+    found: dict[str, Any] = {"recall": {}, "seconds": {}}
     for name, problems in evaluation.items():
         chosen = Random(0).sample(problems, min(options.problems, len(problems)))
         found["recall"][name] = recall(chosen, asked)
         print_recall(name, found["recall"][name])
-    found["precision"] = precision(found["recall"], pool, asked)
+    found["real"] = real(training, asked) if training else {}
+    found["precision"] = precision(found["recall"], found["real"], len(pool))
     if options.scale:
         found["seconds"] = seconds(enlarged(pool or list(WRITTEN), options.scale), asked)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def sets() -> tuple[dict[str, list[Problem]], list[Problem]]:
-    """The evaluation by set, and the real training problems."""
+def sets() -> tuple[dict[str, list[Problem]], dict[str, list[Problem]]]:
+    """The evaluation, and real training problems, by set."""
 
     def problems(*chosen: Any) -> list[Problem]:
         return [group.problem for each in chosen for group in each.groups()]
@@ -59,7 +63,12 @@ def sets() -> tuple[dict[str, list[Problem]], list[Problem]]:
         "MATH-500": problems(Math(split="test")),
         "AIME 2024": problems(Aime()),
     }
-    return evaluation, problems(Gsm8k(), Math(), Aime(years="1983-2023"))
+    training = {
+        "GSM8K train": problems(Gsm8k()),
+        "MATH train": problems(Math()),
+        "AIME 1983-2023": problems(Aime(years="1983-2023")),
+    }
+    return evaluation, training
 
 
 def cleaners(asked: Sequence[Problem]) -> dict[str, Cleaner]:
@@ -93,25 +102,38 @@ def print_recall(name: str, table: dict[str, dict[str, Any]]) -> None:
         print(f"| {kind} | {row['copies']} | {' | '.join(shares)} |")
 
 
-def precision(recalled: dict[str, Any], pool: Sequence[Problem], asked: Sequence[Problem]) -> dict[str, Any]:
+def real(training: dict[str, list[Problem]], asked: Sequence[Problem]) -> dict[str, dict[str, Any]]:
+    """What falls of each real training set, by cleaner; prints how much, and the first that fall by all rules."""
+    prompts = {problem.id: problem.prompt for problems in (asked, *training.values()) for problem in problems}
+    columns = (*RULES, *BESIDE)
+    print(f"\n| training set | problems | {' | '.join(columns)} |\n|---|--:|{'--:|' * len(columns)}")
+    table: dict[str, dict[str, Any]] = {}
+    for name, problems in training.items():
+        table[name] = {
+            column: [
+                {"rule": drop.reason, "detail": drop.detail, "problem": prompts[drop.problem_id], "match": prompts[drop.match]}
+                for drop in cleaners(asked)[column](problems)[1]
+            ]
+            for column in columns
+        }
+        print(f"| {name} | {len(problems)} | {' | '.join(str(len(table[name][column])) for column in columns)} |")
+    for name, fallen in table.items():
+        for drop in fallen["all rules"][:EXAMPLES]:
+            print(f"{name}, {drop['rule']} ({drop['detail']}):\n  {drop['problem'][:150]!r}\n  {drop['match'][:150]!r}")
+    return table
+
+
+def precision(recalled: dict[str, Any], fallen: dict[str, Any], pool_size: int) -> dict[str, Any]:
     """Found copies, variants and real training problems that fall, for each cleaner that compares with an evaluation."""
-    prompts = {problem.id: problem.prompt for problem in [*asked, *pool]}
     table: dict[str, Any] = {}
     print("\n| rule | copies found | variants that fall | real problems that fall | precision |\n|---|--:|--:|--:|--:|")
-    for name, clean in cleaners(asked).items():
-        if name == "dedup":
-            continue
+    for name in (*RULES, *BESIDE):
         copies = sum(row[name] for each in recalled.values() for kind, row in each.items() if kind in COPIES)
         variants = sum(row[name] for each in recalled.values() for kind, row in each.items() if kind in VARIANTS)
-        drops = clean(pool)[1] if pool else []
-        table[name] = {
-            "copies": copies,
-            "variants": variants,
-            "real": len(drops),
-            "precision": copies / (copies + variants + len(drops)),
-        }
-        print(f"| {name} | {copies} | {variants} | {len(drops)} of {len(pool)} | {table[name]['precision']:.1%} |")
-        table[name]["drops"] = [[drop.detail, prompts[drop.problem_id], prompts[drop.match]] for drop in drops]
+        drops = sum(len(by_cleaner[name]) for by_cleaner in fallen.values())
+        share = copies / (copies + variants + drops)
+        table[name] = {"copies": copies, "variants": variants, "real": drops, "precision": share}
+        print(f"| {name} | {copies} | {variants} | {drops} of {pool_size} | {share:.1%} |")
     return table
 
 

@@ -23,17 +23,17 @@ from rl_distill.curation.generate import Generation, generate  # noqa: E402
 from rl_distill.curation.store import ResponseStore  # noqa: E402
 
 
-def ours(url: str, num_requests: int, concurrency: int, **limits: float) -> tuple[float, int]:
-    """(requests a second, calls that were refused)."""
+def ours(url: str, num_requests: int, concurrency: int, **limits: float) -> tuple[float, int, float]:
+    """(requests a second, calls that were refused, milliseconds of this process's core for each request)."""
     requests = asked([f"question {number}" for number in range(num_requests)])
     with tempfile.TemporaryDirectory() as folder:
         teacher = teacher_at(url, concurrency=concurrency, request_timeout=60.0, **limits)
         with ResponseStore(Path(folder), settings_of(teacher)) as store:
-            began = time.perf_counter()
+            began, core = time.perf_counter(), time.process_time()
             made = generate(teacher, requests, store, Generation(), lambda note: None)
-            seconds = time.perf_counter() - began
+            seconds, core = time.perf_counter() - began, time.process_time() - core
             refused = sum(len(response.attempts) - 1 for response in made.responses())
-    return num_requests / seconds, refused
+    return num_requests / seconds, refused, 1000 * core / num_requests
 
 
 async def bare(url: str, num_requests: int, concurrency: int) -> float:
@@ -64,17 +64,18 @@ async def bare(url: str, num_requests: int, concurrency: int) -> float:
 def main() -> None:
     with chat_server() as server:
         print(f"server answers at once, 32 at a time: bare client {asyncio.run(bare(server.base_url, 3000, 32)):.0f}/s", end=", ")
-        print(f"ours {ours(server.base_url, 1500, 32)[0]:.0f}/s")
+        rate, _, core = ours(server.base_url, 1500, 32)
+        print(f"ours {rate:.0f}/s with {core:.1f} ms of the core a call")
     for seconds, concurrency in ((1.0, 32), (1.0, 200)):
         with chat_server(seconds=seconds) as server:
-            rate, _ = ours(server.base_url, 6 * concurrency, concurrency)
+            rate, _, _ = ours(server.base_url, 6 * concurrency, concurrency)
             limit = concurrency / seconds
             print(f"answers take {seconds:g} s, {concurrency} at a time: {rate:.1f}/s of {limit:.0f}/s ({rate / limit:.0%})")
     for per_second in (10, 50):
         with chat_server(per_window=per_second * 10, window=10.0) as server:
-            rate, refused = ours(server.base_url, per_second * 20, 64, requests_per_minute=per_second * 60)
+            rate, refused, _ = ours(server.base_url, per_second * 20, 64, requests_per_minute=per_second * 60)
             print(f"server allows {per_second}/s: {rate:.2f}/s ({rate / per_second:.0%}), {refused} refused")
-            rate, refused = ours(server.base_url, per_second * 20, 64)
+            rate, refused, _ = ours(server.base_url, per_second * 20, 64)
             print(f"server allows {per_second}/s, client not told: {rate:.2f}/s ({rate / per_second:.0%}), {refused} refused")
 
 

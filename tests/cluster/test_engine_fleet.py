@@ -51,7 +51,7 @@ def fleets(session, student):
 def requests(count: int, max_tokens: int = 30):
     prompter = Prompter(tokenizer=TOKENIZER, format=PromptFormat(), max_context=160)
     sampling = Sampling(max_tokens=max_tokens)
-    prompts = prompter.prompts(Arithmetic(num_problems=count).groups(), sampling, field="test", graded=False)
+    prompts = prompter.prompts(Arithmetic(num_problems=count).groups(), sampling, field="test")
     return [prompt.request(sampling, 0, sample) for prompt in prompts for sample in range(3)]
 
 

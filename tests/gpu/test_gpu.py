@@ -30,7 +30,7 @@ CONFIG = LearnerConfig(learning_rate=1e-3, schedule="constant", warmup_steps=0, 
 def rollouts(device: str):
     prompter = Prompter(tokenizer=TOKENIZER, format=PromptFormat(), max_context=96)
     sampling = Sampling(max_tokens=32)
-    prompts = prompter.prompts(Arithmetic(num_problems=16).groups(), sampling, field="test", graded=False)
+    prompts = prompter.prompts(Arithmetic(num_problems=16).groups(), sampling, field="test")
     engine = HfEngine(SHAPE.build(TOKENIZER), TOKENIZER, HfEngineConfig(device=device), name="gpu")
     return engine, engine.generate([prompt.request(sampling, 0, sample) for prompt in prompts for sample in range(4)])
 

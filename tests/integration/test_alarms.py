@@ -61,6 +61,17 @@ def test_an_alarm_warns_in_the_console_in_the_metrics_and_in_the_summary(alarm, 
     assert [line["step"] for line in lines if line.get(f"alarm/{alarm}")][0] == heard["step"]
 
 
+@pytest.mark.parametrize("name", ["gkd", "opd"])
+def test_a_method_that_learns_from_no_reward_is_not_told_that_rewards_are_flat(name, tiny_recipe, cli):
+    stage = CASES["flat_reward"] | {"name": name, "algorithm": {"name": name}}
+    recipe = tiny_recipe(stage, teacher="base", alarms={"flat_reward": {"patience": 1}})
+    assert cli("train", recipe.path)[0] == 0
+    lines = list(read_metrics(recipe.run_dir / "metrics.jsonl"))
+    assert any(line.get("group/zero_variance_fraction") == 1.0 for line in lines), "flat they are"
+    heard = json.loads((recipe.run_dir / "summary.json").read_text())["alarms"]
+    assert "flat_reward" not in {entry["alarm"] for entry in heard}
+
+
 @pytest.mark.parametrize("alarm", ["collapse", "no_update", "flat_reward"])
 def test_an_alarm_can_stop_the_run_and_going_on_takes_a_decision(alarm, tiny_recipe, cli):
     recipe = tiny_recipe(CASES[alarm], alarms={alarm: {"action": "stop"} | ALARMS.get(alarm, {})})

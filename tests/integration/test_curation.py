@@ -42,8 +42,7 @@ def published(folder: Path) -> dict[str, bytes]:
 
 
 def stage(folder: Path, name: str) -> StageFolder:
-    (path,) = (folder / "stages").glob(f"*-{name}")
-    return StageFolder(path)
+    return StageFolder(folder / "stages" / name)
 
 
 def test_pairs_of_the_micro_world_train_redi(curation, cli, tiny_recipe):
@@ -66,7 +65,9 @@ def test_rows_in_the_columns_of_trl_are_read_back(curation, cli):
 
 
 def test_every_row_is_accounted_for(curation, cli):
-    path, folder = curation(select=[{"name": "pass_rate"}])
+    path, folder = curation(
+        select=[{"name": "difficulty", "key": "level", "high": 1}, {"name": "answer_leak", "min_words": 2}, {"name": "pass_rate"}]
+    )
     assert cli("curate", path)[0] == 0
     before = None
     for name in ("ingest", "normalise", "dedup", "generate", "extract", "verify", "select", "pair"):
@@ -76,7 +77,11 @@ def test_every_row_is_accounted_for(curation, cli):
         assert before is None or sorted(kept + gone) == sorted(before)
         before = kept
     card = (folder / "data" / "README.md").read_text()
-    assert "too_easy" in card and "| verify | arithmetic |" in card
+    assert (
+        "too_easy" in card
+        and "| select | arithmetic | problem: high_difficulty | 12 |" in card
+        and "| verify | arithmetic |" in card
+    )
 
 
 def test_a_repeated_command_does_nothing_and_publishes_the_same_bytes(curation, cli):
@@ -98,6 +103,18 @@ def test_a_changed_key_does_again_what_depends_on_it_only(curation, cli):
     changed = [line.partition(":")[0] for line in out.splitlines() if "(kept)" not in line]
     assert "generate" in changed and "pair" in changed and "dedup" not in changed
     assert "72 of 96 rows are stored already" in out, "what was asked before is not asked again"
+
+
+def test_a_stage_that_the_recipe_no_longer_has_leaves_no_folder_and_one_that_it_gets_renames_none(curation, cli):
+    path, folder = curation(decontaminate={"against": [{"name": "arithmetic", "split": "heldout", "num_problems": 24}]})
+    assert cli("curate", path)[0] == 0
+    (folder / "stages" / "mine").mkdir()
+    everything = {found.name for found in (folder / "stages").iterdir()}
+    _, out, _ = cli("curate", path, "decontaminate=null", "pairs=null")
+    assert everything - {found.name for found in (folder / "stages").iterdir()} == {"decontaminate", "pair"}
+    assert "decontaminate: removed, the recipe has no such stage any more" in out and (folder / "stages" / "mine").is_dir()
+    assert cli("curate", path)[0] == 0
+    assert {found.name for found in (folder / "stages").iterdir()} == everything
 
 
 def test_a_damaged_stage_is_made_again(curation, cli):

@@ -1,5 +1,7 @@
 """The least memory of a run: by hand for each ZeRO stage, and refused only where it cannot fit."""
 
+from dataclasses import replace
+
 import pytest
 
 from rl_distill.cluster.machine import Machine
@@ -97,3 +99,10 @@ def test_what_is_off_loaded_must_fit_into_the_memory_of_the_hosts():
 
 def test_amounts_are_said_in_a_unit_that_shows_them():
     assert (in_words(3 * 2**20), in_words(GIB / 5), in_words(40 * GIB)) == ("3.0 MiB", "0.2 GiB", "40.0 GiB")
+
+
+def test_a_scorer_holds_a_teacher_of_its_own_size():
+    settings, roles = RayCluster(scorer=WorkerPlaces(workers=2)), ("learner", "scorer")
+    assert refusal(settings, machine(24), roles=roles) is None  # a learner of 16 GiB and two references of 4
+    assert refusal(settings, machine(24), roles=roles, size=replace(SIZE, scoring=GIB // 2)) is None
+    assert "needs 32.0 GiB" in str(refusal(settings, machine(24), roles=roles, size=replace(SIZE, scoring=2 * GIB)))

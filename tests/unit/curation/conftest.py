@@ -1,6 +1,6 @@
 """A server that misbehaves, what comes of asking it, and groups and attempts in a line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,10 @@ def attempt() -> Callable[..., Trajectory]:
 def group() -> Callable[..., Group]:
     """`group(attempt(...), attempt(...), id="a", source="s", prompt="How many?")`."""
 
-    def make(*attempts: Trajectory, id: str = "p", source: str = "s", prompt: str = "?") -> Group:
-        return Group(problem=Problem(id=id, prompt=prompt, answer=None, source=source), trajectories=attempts)
+    def make(
+        *attempts: Trajectory, id: str = "p", source: str = "s", prompt: str = "?", metadata: Mapping[str, Any] | None = None
+    ) -> Group:
+        problem = Problem(id=id, prompt=prompt, answer=None, source=source, metadata=metadata or {})
+        return Group(problem=problem, trajectories=attempts)
 
     return make

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from rl_distill.config import config, parse, setting
+from rl_distill.curation.answer_leak import AnswerLeak
 from rl_distill.curation.attempt_selection import Language, LengthQuantile, RepeatedNgrams, letters_by_script
 from rl_distill.curation.drop import Drop
 from rl_distill.curation.operation import Operation
-from rl_distill.curation.problem_selection import CapPerSource, OnePerCluster, PassRate, Sample
+from rl_distill.curation.problem_selection import CapPerSource, Difficulty, OnePerCluster, PassRate, Sample
 from rl_distill.curation.selection import OPERATIONS, AnyOperation
 from rl_distill.errors import InputError
 from rl_distill.trajectory import Group
@@ -19,8 +20,9 @@ from rl_distill.trajectory import Group
 LOOP = "so we add the two and get nine " * 20
 EACH = [
     PassRate(), LengthQuantile(high=0.7), RepeatedNgrams(), Language(), OnePerCluster(), CapPerSource(max_problems=3),
-    Sample(num_problems=5),
+    Sample(num_problems=5), AnswerLeak(min_words=4), Difficulty(low=2, high=4),
 ]  # fmt: skip
+REQUIRED = {"cap_per_source": {"max_problems": 3}, "sample": {"num_problems": 5}, "difficulty": {"low": 2}}
 
 
 @config
@@ -38,6 +40,7 @@ def pool(attempt: Callable[..., Any], group: Callable[..., Group]) -> list[Group
             *(attempt(statuses[(place + number) % 4 if place % 3 else 0], text) for number, text in enumerate(texts)),
             id=f"p-{place}",
             source="ab"[place % 4 == 0],
+            metadata={"difficulty": place % 6 or None},
             prompt=f"How many legs have {place} dogs?" if place < 9 else f"{Random(place).random()} times {'xyz' * place}",
         )
         for place in range(18)
@@ -62,13 +65,7 @@ def accounted(before: Sequence[Group], kept: Sequence[Group], drops: Sequence[Dr
 def test_the_example_of_every_entry_is_here_and_is_picked_by_its_name() -> None:
     assert {type(operation) for operation in EACH} == set(OPERATIONS.values())
     for operation in EACH:
-        values = (
-            {"max_problems": 3}
-            if operation.name == "cap_per_source"
-            else {"num_problems": 5}
-            if operation.name == "sample"
-            else {}
-        )
+        values = REQUIRED.get(operation.name, {})
         assert type(parse(Picked, {"operation": {"name": operation.name, **values}}).operation) is type(operation)
 
 
@@ -100,12 +97,12 @@ def test_what_is_drawn_depends_on_the_seed(operation: Operation, pool: list[Grou
     assert len({tuple(ids(operation.apply(pool, seed)[0])) for seed in range(6)}) > 1
 
 
-@pytest.mark.parametrize("operation", EACH[:-1], ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", [one for one in EACH if one.name != "sample"], ids=lambda operation: operation.name)
 def test_an_empty_pool_stays_empty(operation: Operation) -> None:
     assert operation.apply([], 0) == ([], [])
 
 
-@pytest.mark.parametrize("operation", EACH[1:4], ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", [*EACH[1:4], EACH[7]], ids=lambda operation: operation.name)
 def test_a_pool_without_attempts_is_no_pool_of_good_ones(operation: Operation, group: Callable[..., Group]) -> None:
     with pytest.raises(InputError, match="finds no attempts"):
         operation.apply([group()], 0)
@@ -141,6 +138,68 @@ def test_a_problem_goes_when_all_its_attempts_go(attempt: Callable[..., Any], gr
     kept, drops = RepeatedNgrams().apply([group(attempt("correct", LOOP), attempt("wrong", LOOP)), group(id="empty")], 0)
     assert ids(kept) == ["empty"]
     assert [(drop.reason, drop.attempt) for drop in drops] == [("repetition", 0), ("repetition", 1), ("no_attempt_left", None)]
+
+
+MATH_LEVELS = (1.0, 2, 3.0, 5, None, "MEDIUM", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"low": 2}, [2, 3.0, 5]),
+        ({"high": 3}, [1.0, 2, 3.0]),
+        ({"low": 2, "high": 3}, [2, 3.0]),
+        ({"labels": ("MEDIUM", "HARD")}, ["MEDIUM"]),
+    ],
+)
+def test_difficulty_keeps_what_the_set_says_and_names_what_has_no_such_label(
+    settings: Any, kept: list[Any], group: Callable[..., Group]
+) -> None:
+    groups = [group(id=str(place), metadata={"level": level}) for place, level in enumerate(MATH_LEVELS)]
+    chosen, drops = Difficulty(key="level", **settings).apply(groups, 0)
+    assert [one.problem.metadata["level"] for one in chosen] == kept
+    accounted(groups, chosen, drops)
+    unlabeled = {4, 6, 5} if "labels" not in settings else {0, 1, 2, 3, 4, 6}
+    assert {int(drop.problem_id) for drop in drops if drop.reason == "no_difficulty"} == unlabeled
+
+
+def test_a_difficulty_that_no_problem_has_is_an_error(group: Callable[..., Group]) -> None:
+    with pytest.raises(InputError, match="finds no number under 'dificulty'"):
+        Difficulty(key="dificulty", low=1).apply([group(metadata={"difficulty": 3})], 0)
+
+
+LEADS = "We add the two legs of each of the four dogs, so there are "
+SOLUTION = "Each dog has four legs and there are three dogs, so the number of legs is four times three, which is twelve."
+
+
+@pytest.mark.parametrize(
+    ("response", "fault"),
+    [
+        (LEADS + "\\boxed{12}", None),
+        ("\\boxed{12}", "bare answer, words: 1"),
+        ("<think>\n</think>\n\nThe answer is \\boxed{12}.", "bare answer, words: 4"),
+        (LEADS + "12. The answer is given as 12, so \\boxed{12}", "citation: 'answer is given as'"),
+        (LEADS + "12, and the reference answer is 12", "citation: 'reference answer is'"),
+        (LEADS + "12 Answer Key", "citation: 'Answer Key'"),
+        (LEADS + "12. According to the solution it is 12", None),  # the problem says so itself
+        (LEADS + "12. Given the answer to the first part, four", None),
+        (f"Let me think. {SOLUTION}", "copy: 100% of the solution's runs of 5 words"),
+        (SOLUTION[:40] + LEADS, None),
+    ],
+)
+def test_an_attempt_that_knows_the_answer_leaks_it(
+    response: str, fault: str | None, attempt: Callable[..., Any], group: Callable[..., Group]
+) -> None:
+    leak = AnswerLeak(solution_key="solution", ngram_words=5)
+    prompt = "According to the solution, how many legs have three dogs?"
+    pool = [group(attempt("correct", response), attempt("wrong", LEADS + "13"), prompt=prompt, metadata={"solution": SOLUTION})]
+    _, drops = leak.apply(pool, 0)
+    assert [(drop.attempt, drop.detail) for drop in drops] == ([] if fault is None else [(0, fault)])
+
+
+def test_a_solution_that_no_problem_has_is_an_error(attempt: Callable[..., Any], group: Callable[..., Group]) -> None:
+    with pytest.raises(InputError, match="finds no text under 'solutoin'"):
+        AnswerLeak(solution_key="solutoin").apply([group(attempt("correct"), metadata={"solution": "text"})], 0)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +259,8 @@ def test_a_sample_larger_than_the_pool_is_an_error(pool: list[Group]) -> None:
         {"name": "pass_rate", "low": 0.9, "high": 0.1}, {"name": "length_quantile", "low": 0.5, "high": 0.5}, {"name": "sample"},
         {"name": "language", "scripts": []}, {"name": "language", "scripts": ["english"]},
         {"name": "cap_per_source", "max_problems": 0}, {"name": "first_n"},
+        {"name": "difficulty"}, {"name": "difficulty", "low": 1, "labels": ["HARD"]}, {"name": "difficulty", "low": 2, "high": 1},
+        {"name": "answer_leak", "citations": ["("]},
     ],
 )  # fmt: skip
 def test_settings_without_meaning_are_refused(wrong: dict[str, object]) -> None:

@@ -73,7 +73,7 @@ def stage(large):
             "prompt": 128,
             "longest": 1152,
             "units": tuple(((128 + tokens, tokens),) for tokens in responses),
-            "scored": 0,
+            "scored": (),
             "rescored": 0,
             "learner": LearnerConfig(precision="bfloat16", gradient_checkpointing=True),
             "mini_batches": 1,

@@ -143,3 +143,8 @@ def test_this_machine_is_measured_and_says_so(planned, monkeypatch):
 
 def test_a_plan_does_not_change_the_table():
     assert dump(gpu("H100"))["bandwidth"]["value"] == 3.35e12
+
+
+def test_the_page_says_who_scores_and_what_is_assumed_of_it(planned):
+    code, page, _ = planned("--gpu", "H100", stages=[taught("kd")], teacher="no/such-teacher")
+    assert code == 0 and "scored by no/such-teacher: " in page and "its configuration cannot be read here" in page

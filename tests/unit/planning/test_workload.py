@@ -2,16 +2,20 @@
 
 import pytest
 from tiny_runs import CONSTANT_RATE, rolled_out, taught, tiny_student
+from transformers import AutoConfig
 
+from rl_distill.cluster.settings import LearnerPlaces
 from rl_distill.config import parse
+from rl_distill.planning.hardware import gpu
+from rl_distill.planning.layout import Layout, credit_seconds
 from rl_distill.planning.lengths import assumed
 from rl_distill.planning.workload import Workload, student_shape, workload
 from rl_distill.recipe import Recipe
 from rl_distill.training.student import prompter
 
 
-def work(stage, *, prompt=7, student=None) -> Workload:
-    recipe = parse(Recipe, {"name": "tiny", "student": student or tiny_student(), "stages": [stage]})
+def work(stage, *, prompt=7, student=None, **changes) -> Workload:
+    recipe = parse(Recipe, {"name": "tiny", "student": student or tiny_student(), "stages": [stage], **changes})
     made = prompter(recipe.student)
     shape = student_shape(recipe, made.tokenizer)
 
@@ -25,7 +29,7 @@ def test_every_attempt_is_sampled_and_trained_on_behind_its_prompt():
     found = work(rolled_out())
     assert len(found.responses) == 2 * 3 and found.group_size == 3 and found.longest == 7 + 12
     assert sorted(found.units) == sorted(((7 + tokens, tokens),) for tokens in found.responses)
-    assert found.steps == 2 and found.scored == 0 and found.online
+    assert found.steps == 2 and found.scored == () and found.online
 
 
 def test_a_pair_is_two_rows_of_one_unit_and_nothing_is_sampled():
@@ -35,8 +39,33 @@ def test_a_pair_is_two_rows_of_one_unit_and_nothing_is_sampled():
 
 
 def test_a_reference_passes_over_all_rows():
-    assert work(taught("dpo")).scored == 1
-    assert work(rolled_out(algorithm={"name": "grpo", "kl_coef": 0.1})).scored == 1
+    for stage in (taught("dpo"), rolled_out(algorithm={"name": "grpo", "kl_coef": 0.1})):
+        found = work(stage)
+        assert [(model.name, model.shape, model.assumed) for model in found.scored] == [("reference", found.shape, "")]
+
+
+def test_a_teacher_counts_with_its_own_size_where_its_configuration_can_be_read(tmp_path):
+    distilled = rolled_out(algorithm={"name": "opd"})
+    settings = AutoConfig.for_model(
+        "qwen2",
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        vocab_size=48,
+    )
+    settings.save_pretrained(tmp_path / "teacher")
+    itself, large, unknown = (
+        work(distilled, teacher=name) for name in ("base", str(tmp_path / "teacher"), str(tmp_path / "none"))
+    )
+    (teacher,) = large.scored
+    assert (teacher.shape.layers, teacher.shape.hidden, teacher.assumed) == (4, 64, "")
+    assert teacher.shape.body == 4 * (4 * 64 * 64 + 3 * 64 * 128)
+    assert unknown.scored[0].shape == unknown.shape and "cannot be read" in unknown.scored[0].assumed
+    alone = Layout(engines=1, learner=LearnerPlaces(), scorers=0, local=True)
+    seconds = [credit_seconds(found, alone, gpu("H100")) for found in (itself, unknown, large)]
+    assert 0 < seconds[0] == seconds[1] < seconds[2]
 
 
 def test_a_token_budget_and_epochs_tell_the_number_of_steps():

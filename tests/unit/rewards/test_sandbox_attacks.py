@@ -134,6 +134,23 @@ def test_what_uses_up_too_much_is_ended(name: str, attack: Callable[..., Executi
     _untouched(world)
 
 
+@pytest.mark.parametrize("name", attacks.OUTLIVING)
+def test_without_isolation_nothing_that_a_program_starts_outlives_it(
+    name: str, attack: Callable[..., Execution], world: SimpleNamespace
+) -> None:
+    execution = attack(attacks.OUTLIVING[name], isolated=False, deadline=3.0 if name == "until_the_deadline" else 20.0)
+    assert execution.ending == {"until_the_deadline": "timeout", "killed": "crashed"}.get(name, "finished"), execution
+    assert not Path(f"/proc/{int(execution.stdout)}").exists()
+    _untouched(world)
+
+
+@pytest.mark.parametrize("name", ["memory_bomb", "spin", "thread_bomb", "crash_the_interpreter", "huge_file", "many_files"])
+def test_limits_hold_without_isolation(name: str, attack: Callable[..., Execution], world: SimpleNamespace) -> None:
+    ending, program = attacks.LIMITS[name]
+    assert attack(program, isolated=False, deadline=1.0 if ending == "timeout" else 20.0).ending == ending
+    _untouched(world)
+
+
 @pytest.mark.parametrize("name", attacks.FAKES)
 def test_an_answer_that_is_not_known_cannot_be_faked(name: str, world: SimpleNamespace) -> None:
     secret = f"EXPECTED-{secrets.token_hex(16)}"

@@ -25,8 +25,8 @@ HEALTHY = {
 }
 
 
-def board(**alarms) -> AlarmBoard:
-    return AlarmBoard(parse(Alarms, alarms))
+def board(*, avoiding: tuple[str, ...] = ("", "redi"), **alarms) -> AlarmBoard:
+    return AlarmBoard(parse(Alarms, alarms), avoiding)
 
 
 def fired(watch: AlarmBoard, steps) -> list[tuple[int, str]]:
@@ -189,6 +189,13 @@ def test_an_objective_without_part_in_the_gradient_is_noticed():
     share = {"gradient/share/main": 1.0, "gradient/share/negatives": 0.0}
     (text,) = [alert.text for _ in range(5) for alert in watch.look(HEALTHY | share)]
     assert "objective 'negatives' has no part in the gradient" in text
+
+
+def test_flat_rewards_are_no_news_where_nothing_is_avoided():
+    """Distillation may sample from the student without learning from rewards; the objective beside it may."""
+    flat = {"group/zero_variance_fraction": 1.0, "beside/grpo/group/zero_variance_fraction": 1.0}
+    for avoiding, heard in ((("",), ["flat_reward"]), ((), []), (("grpo",), ["flat_reward:grpo"])):
+        assert [alarm for _, alarm in fired(board(avoiding=avoiding), [flat] * 12)] == heard
 
 
 def test_the_alarm_about_negatives_leaves_flat_groups_to_the_one_about_rewards():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tiny_runs import rolled_out, taught, tiny_student
+from transformers import AutoConfig
 
 from rl_distill.cluster.machine import Machine, this_machine
 from rl_distill.cluster.memory import ModelSize
@@ -130,3 +131,17 @@ def test_the_size_of_a_student_is_that_of_its_weights_and_adapters(recipe):
     assert (size.trained, size.frozen) == (2 * (16 + 16), total)
     pretrained = recipe("student.lora.rank=2")
     assert model_size(pretrained, student_skeleton(pretrained.student, tokenizer)).trained == total
+
+
+def test_the_size_of_a_run_knows_its_largest_teacher_and_takes_students_and_unreadable_ones_at_the_students(recipe, tmp_path):
+    def scoring(teacher: str) -> int | None:
+        asked = recipe(stages=[taught("sft"), taught("kd")], teacher=teacher)
+        return model_size(asked, student_skeleton(asked.student, prompter(asked.student).tokenizer)).scoring
+
+    AutoConfig.for_model(
+        "qwen2", hidden_size=8, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
+        vocab_size=10, tie_word_embeddings=True,
+    ).save_pretrained(tmp_path / "teacher")  # fmt: skip
+    embeddings, attention, mlp, norms = 10 * 8, 4 * 8 * 8 + 3 * 8, 3 * 8 * 4, 3 * 8
+    assert scoring(str(tmp_path / "teacher")) == embeddings + attention + mlp + norms
+    assert scoring("sft") is None and scoring(str(tmp_path / "none")) is None
