@@ -26,12 +26,15 @@ from rl_distill.curation.publish import publish
 from rl_distill.curation.recipe import Asking, CurationRecipe
 from rl_distill.curation.stage_folder import StageFolder, StageResult, made
 from rl_distill.curation.store import ResponseStore
-from rl_distill.curation.teacher import Teacher, TeacherRequest, requests_for
+from rl_distill.curation.teacher import Response, Teacher, TeacherRequest, requests_for
+from rl_distill.curation.teacher_columns import ColumnReader
 from rl_distill.curation.teachers import build_teacher
+from rl_distill.curation.token_entries import Unusable
 from rl_distill.curation.validate import validate
 from rl_distill.curation.verification import GradeAll, verifier_versions, verify
+from rl_distill.errors import InputError
 from rl_distill.problems.base import data_digests
-from rl_distill.trajectory import Group, Problem
+from rl_distill.trajectory import Group, Problem, Trajectory
 
 VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
 STORE, JUDGED, STAGES = "responses", "judge", "stages"  # folders
@@ -152,7 +155,13 @@ class Curation:
         with ResponseStore(self.path / STORE, store_settings(asking, teacher, seed)) as store:
             done = generate(teacher, requests, store, asking.limits, self._note)
             answers = iter(zip(requests, done.responses(), strict=True))
-            rows = [_answered(group, [next(answers) for _ in range(asking.num_samples)]) for group in groups]
+            reader = None if asking.teacher_columns is None else ColumnReader(asking.teacher_columns)
+            rows, drops = [], []
+            for group in groups:
+                attempts, left_out = _attempts(group.problem, [next(answers) for _ in range(asking.num_samples)], reader)
+                rows.append(Group(problem=group.problem, trajectories=attempts))
+                drops += left_out
+        _refuse_without_columns(rows, drops)
         facts = {
             "rows": dict(sorted((label or "good", count) for label, count in done.counts.items())),
             "repeated": done.num_repeated,
@@ -160,7 +169,7 @@ class Curation:
             "completion_tokens": done.spent.completion_tokens,
             "price": done.spent.price,
         }
-        return StageResult(groups=rows, facts=facts)
+        return StageResult(groups=rows, drops=drops, facts=facts)
 
     def _verify(self, groups: list[Group]) -> StageResult:
         settings, seed = self.recipe.verification, self.recipe.seed
@@ -239,9 +248,33 @@ def _filtered(groups: Sequence[Group], keep: Callable[[Sequence[Problem]], tuple
     return StageResult(groups=[group for group in groups if group.problem.id in names], drops=drops)
 
 
-def _answered(group: Group, answers: Sequence[tuple[TeacherRequest, Any]]) -> Group:
-    attempts = tuple(raw_attempt(group.problem, request.conversation, response) for request, response in answers)
-    return Group(problem=group.problem, trajectories=attempts)
+def _attempts(
+    problem: Problem, answers: Sequence[tuple[TeacherRequest, Response]], reader: ColumnReader | None
+) -> tuple[tuple[Trajectory, ...], list[Drop]]:
+    """The answers as attempts, and those left out that have not the columns that were asked for."""
+    if reader is None:
+        return tuple(raw_attempt(problem, request.conversation, response) for request, response in answers), []
+    kept, drops = [], []
+    for place, (request, response) in enumerate(answers):
+        try:
+            kept.append(reader.attempt(problem, request, response))
+        except Unusable as error:
+            reason, detail = error.reason, error.detail
+            drops.append(
+                Drop(stage="generate", problem_id=problem.id, source=problem.source, reason=reason, detail=detail, attempt=place)
+            )
+    return tuple(kept), drops
+
+
+def _refuse_without_columns(groups: Sequence[Group], drops: Sequence[Drop]) -> None:
+    """
+    Raises:
+        InputError: no answer has columns, for what the first one lacks.
+    """
+    if drops and not any(group.trajectories for group in groups):
+        problem = f"none of {len(drops)} answers has columns, the first for {drops[0].reason} ({drops[0].detail})"
+        remedy = "ask vLLM with sampling.extra={return_token_ids: true, return_tokens_as_token_ids: true} and name its tokenizer"
+        raise InputError("generate.teacher_columns", problem, remedy)
 
 
 def _length(groups: Sequence[Group]) -> Callable[[str], int]:

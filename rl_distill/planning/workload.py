@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS, Algorithm, Need
+from rl_distill.algorithms.base import Algorithm, Need
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.models.lora import adapter_weights
@@ -111,7 +111,7 @@ def workload(
         prompt=max(prompts),
         longest=max(prompts) + max(ceilings),
         units=tuple(units),
-        scored=sum(bool(need & (REFERENCE_NEEDS | TEACHER_NEEDS)) for need in needs),
+        scored=sum(bool(need & recipe.scored_needs) for need in needs),
         rescored=sum(Need.PROXIMAL_LOGPROBS in need and stage.mini_batches > 1 for need in needs),
         learner=stage.learner,
         mini_batches=stage.mini_batches,
