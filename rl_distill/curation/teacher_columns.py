@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rl_distill.config import config, setting
 from rl_distill.curation.extract import REASONING, raw_attempt
 from rl_distill.curation.teacher import Response, TeacherRequest, TeacherSampling
-from rl_distill.curation.token_entries import TokenIds, Unusable, candidates_at
+from rl_distill.curation.token_entries import TokenIds, Unusable, candidates_at, named_id
 from rl_distill.errors import InputError
 from rl_distill.models.loading import load_tokenizer
 from rl_distill.models.token_match import vocabulary_digest
@@ -28,8 +28,8 @@ RESHAPING = (
 class TeacherColumns:
     """Keeps the teacher's most likely tokens at each place of its answers, one fewer than `sampling.top_logprobs`.
 
-    A run learns from them by `teacher: recorded` and the algorithm `kd`, without the teacher. They take about 25 bytes for each
-    kept token, so 20 alternatives make half a kilobyte of each token of an answer.
+    A run learns from them by `teacher: recorded` and the algorithm `kd`, without the teacher. They take about 20 bytes for each
+    kept token, so 20 alternatives make 400 bytes of each token of an answer.
     """
 
     tokenizer: str = setting(about="folder or hub name of the teacher's tokenizer, which has to be the student's too")
@@ -142,6 +142,8 @@ class ColumnReader:
         ids = [self._ids.id_of(entry["token"]) for entry in entries] if given is None else [*map(self._ids.checked, given)]
         if not ids or len(ids) != len(entries):
             raise Unusable("tokens_missing", f"{len(ids)} tokens and log-probs of {len(entries)}")
+        if any(named_id(entry["token"]) not in (None, token) for entry, token in zip(entries, ids, strict=True)):
+            raise Unusable("tokens_differ", "the log-probs are of other tokens than token_ids")
         return ids
 
     def _columns(

@@ -9,6 +9,7 @@ from typing import Any
 LEAST_LOGPROB = -1000.0  # of a token that is possible; vLLM writes -9999 for one that is not
 MASS_SLACK = 1e-3  # what probabilities may add up to beyond 1, for servers that round
 LEAST_REST = 1e-6  # probability of all other tokens: less than that is lost to the rounding of the likely ones' float32 log-probs
+DIGITS = 7  # behind the point of a kept log-prob: a server's float32 has no more, and rows are half as long
 
 _TOKEN_ID = re.compile(r"token_id:(\d+)")
 
@@ -40,8 +41,9 @@ class TokenIds:
         Raises:
             Unusable: no token is meant, or it is not clear which.
         """
-        named = _TOKEN_ID.fullmatch(token)
-        found = int(named[1]) if named else self._by_text.get(token)
+        found = named_id(token)
+        if found is None:
+            found = self._by_text.get(token)
         if found is None:
             raise Unusable("ambiguous_token", f"{token!r} is the text of no token, or of several")
         return self.checked(found)
@@ -62,6 +64,12 @@ class TokenIds:
         for token_id in sorted(self._known):
             found.setdefault(self._tokenizer.decode([token_id], skip_special_tokens=False), []).append(token_id)
         return {text: ids[0] for text, ids in found.items() if len(ids) == 1}
+
+
+def named_id(token: str) -> int | None:
+    """The id that vLLM's `return_tokens_as_token_ids` writes in place of a token's text; None for a text."""
+    named = _TOKEN_ID.fullmatch(token)
+    return int(named[1]) if named else None
 
 
 def candidates_at(entry: Mapping[str, Any], sampled: int, ids: TokenIds, count: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -89,4 +97,5 @@ def candidates_at(entry: Mapping[str, Any], sampled: int, ids: TokenIds, count: 
     mass = math.fsum(map(math.exp, logprobs))
     if not mass <= 1 + MASS_SLACK:
         raise Unusable("no_distribution", f"{count} of its probabilities add up to {mass:g}")
-    return tuple(token for token, _ in best), (*logprobs, math.log(max(1.0 - mass, LEAST_REST)))
+    rest = math.log(max(1.0 - mass, LEAST_REST))
+    return tuple(token for token, _ in best), tuple(round(logprob, DIGITS) for logprob in (*logprobs, rest))
