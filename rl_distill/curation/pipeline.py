@@ -149,13 +149,12 @@ class Curation:
         return [group.problem for one in self.recipe.decontaminate.against for group in one.groups()]
 
     def _generate(self, asking: Asking, groups: list[Group]) -> StageResult:
-        seed = self.recipe.seed
+        seed, reader = self.recipe.seed, column_reader(asking)
         requests = requests_to(asking, [group.problem for group in groups], seed)
         teacher = build_teacher(asking.teacher, asking.limits.retry)
         with ResponseStore(self.path / STORE, store_settings(asking, teacher, seed)) as store:
             done = generate(teacher, requests, store, asking.limits, self._note)
             answers = iter(zip(requests, done.responses(), strict=True))
-            reader = None if asking.teacher_columns is None else ColumnReader(asking.teacher_columns)
             rows, drops = [], []
             for group in groups:
                 attempts, left_out = _attempts(group.problem, [next(answers) for _ in range(asking.num_samples)], reader)
@@ -210,6 +209,15 @@ def store_settings(asking: Asking, teacher: Teacher, seed: int) -> dict[str, Any
     """What the teacher's answers depend on beside their rows."""
     prompt = asking.prompt
     return run_settings(teacher, template=prompt.instruction, sampling=asking.sampling, seed=seed, system_prompt=prompt.system)
+
+
+def column_reader(asking: Asking) -> ColumnReader | None:
+    """What makes columns of the teacher's answers, if there shall be any; what it lacks is said before anybody is asked.
+
+    Raises:
+        InputError: the tokenizer is missing.
+    """
+    return None if asking.teacher_columns is None else ColumnReader(asking.teacher_columns)
 
 
 def _answers_depend_on(asking: Asking) -> dict[str, Any]:
