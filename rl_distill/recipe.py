@@ -16,6 +16,7 @@ from rl_distill.training.student import Student
 from rl_distill.training.weight_sync import SyncChecks
 
 BASE = "base"
+RECORDED = "recorded"  # a teacher whose distributions came with the data set
 
 
 @config
@@ -41,7 +42,7 @@ class Recipe:
     teacher: str | None = setting(
         None,
         about="folder or hub name of the teacher that distillation learns from, or an earlier stage or base: that student as it "
-        "was then",
+        "was then; recorded: the log-probs that a curated data set has",
     )
     stages: tuple[Stage, ...] = setting(
         about="what it is taught, in order; each starts from the one before or from `start`", min_length=1
@@ -57,6 +58,8 @@ class Recipe:
     def __post_init__(self) -> None:
         seen = [BASE]
         for stage in self.stages:
+            if stage.name == RECORDED:
+                raise ValueError(f"stages: one is named {RECORDED!r}, which as a teacher is no stage: give it another name")
             if stage.name in seen:
                 raise ValueError(
                     f"stages: two are named {stage.name!r}; give each a name of its own ({BASE!r} is the student as it comes)"
@@ -78,17 +81,47 @@ class Recipe:
             if taught:
                 raise ValueError(
                     f"stages.{taught[0].name}.algorithm learns from a teacher, and there is none: "
-                    "give a folder or hub name as `teacher`"
+                    "give a folder or hub name as `teacher`, or recorded for a data set with its log-probs"
                 )
             return
         if not taught:
             raise ValueError("teacher has no effect, for no stage's algorithm learns from one: drop it")
+        if self.teacher == RECORDED:
+            self._check_recorded(taught)
         names = [BASE, *(stage.name for stage in self.stages)]
         if self.teacher in names and names.index(self.teacher) >= names.index(taught[0].name):
             raise ValueError(
                 f"teacher: stage {self.teacher!r} does not come before stages.{taught[0].name}, which learns from it: "
                 "name an earlier one"
             )
+
+    def _check_recorded(self, taught: Sequence[Stage]) -> None:
+        """Most likely tokens are recorded beside the attempts of a data set, and nothing else is."""
+        for stage in taught:
+            for objective in stage.objectives:
+                algorithm = objective.algorithm
+                if not algorithm.needs & TEACHER_NEEDS:
+                    continue
+                if objective.source.name != "dataset" or Need.TEACHER_LOGPROBS in algorithm.needs:
+                    raise ValueError(
+                        f"teacher: nobody recorded log-probs of what a student will sample, which {algorithm.name} of "
+                        f"stages.{stage.name} learns from: name a model"
+                    )
+                if algorithm.candidates is not None and algorithm.candidates.drawn:
+                    raise ValueError(
+                        f"teacher: recorded are its most likely tokens and no draws, which stages.{stage.name}.algorithm.support "
+                        "asks for: set it to top_k, or name a model"
+                    )
+
+    @property
+    def scoring_teacher(self) -> str | None:
+        """The teacher that reads what the student is taught; None where there is none, or where it did so before."""
+        return None if self.teacher == RECORDED else self.teacher
+
+    @property
+    def scored_needs(self) -> frozenset[Need]:
+        """What a model has to read attempts for."""
+        return REFERENCE_NEEDS | (TEACHER_NEEDS if self.scoring_teacher is not None else frozenset())
 
     def _stages_that(self, need: frozenset[Need]) -> Iterator[Stage]:
         """Stages with an objective that has one of these needs."""
@@ -117,7 +150,7 @@ class Recipe:
         """What the run needs beside its driver: "learner", "engine" where something is sampled, "scorer" where one compares."""
         objectives = [objective for stage in self.stages for objective in stage.objectives]
         samples = self.evaluation is not None or any(objective.source.name == "rollout" for objective in objectives)
-        compares = any(objective.algorithm.needs & (REFERENCE_NEEDS | TEACHER_NEEDS) for objective in objectives)
+        compares = any(objective.algorithm.needs & self.scored_needs for objective in objectives)
         return frozenset({"learner"} | ({"engine"} if samples else set()) | ({"scorer"} if compares else set()))
 
     def is_student(self, name: str) -> bool:

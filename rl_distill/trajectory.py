@@ -11,6 +11,8 @@ Status = Literal["correct", "wrong", "unverifiable"]
 Origin = Literal["policy", "teacher"]
 FinishReason = Literal["stop", "length", "error"]
 Context = Literal["direct", "partial", "full", "blanked", "shuffled", "think_longer"]
+TEACHER_TEMPERATURE = "teacher_temperature"  # key of an attempt's metadata: of the softmax that its candidates' log-probs are of
+TEACHER_VOCABULARY = "teacher_vocabulary"  # ... and the digest of the vocabulary that its ids are of
 ALIGNED = (  # with `token_ids`
     *("sampled", "behavior_logprobs", "reference_logprobs", "proximal_logprobs", "policy_versions"),
     *("teacher_logprobs", "candidate_ids", "teacher_candidate_logprobs"),

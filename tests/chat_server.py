@@ -158,7 +158,9 @@ class _Service:
         if behavior == "reasoning":
             choice["message"]["reasoning_content"] = "hm"
         if body.get("logprobs") and behavior != "no_logprobs":
-            choice["logprobs"] = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}]}
+            likely = [{"token": "abc"[place], "logprob": -0.5 - place} for place in range(body.get("top_logprobs") or 0)]
+            kept = likely[:1] if behavior == "few_logprobs" else likely
+            choice["logprobs"] = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": kept}]}
         answer = {"id": "c-1", "model": "other" if behavior == "other_model" else self.model, "choices": [choice]}
         if behavior != "no_usage":
             answer["usage"] = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from rl_distill.algorithms.base import Algorithm, LossOutput, Need
+from rl_distill.algorithms.base import LossOutput, Need
 from rl_distill.algorithms.reductions import REDUCTIONS, token_mean
 from rl_distill.algorithms.selection import Traces, traces
-from rl_distill.algorithms.soft_targets import Support, check_support, divergence, soft_metrics
-from rl_distill.batch import Batch, Candidates, PolicyOutput, Totals
+from rl_distill.algorithms.soft_targets import SoftTargets, divergence, soft_metrics
+from rl_distill.batch import Batch, PolicyOutput, Totals
 from rl_distill.config import config, setting
 from rl_distill.trajectory import Group, Sample
 
@@ -14,7 +14,7 @@ HINTON = "arXiv:1503.02531"
 
 
 @config
-class Kd(Algorithm):
+class Kd(SoftTargets):
     """loss = alpha T^2 D(teacher_T, student_T) + (1 - alpha) * -log pi, on the teacher's traces or on any other text.
 
     T^2 keeps the soft gradient's size whatever the temperature. D is forward KL (beta 0), reverse KL (beta 1), or between them
@@ -29,30 +29,10 @@ class Kd(Algorithm):
     alpha: float = setting(
         1.0, about="share of the soft targets; the rest is cross-entropy on the text", source=HINTON, gt=0, le=1
     )
-    support: Support = setting(
-        "top_k",
-        about="compared at the teacher's most likely tokens and one bucket for the rest, or at tokens drawn from it (beta 0)",
-        source="arXiv:2503.16870 for `drawn`",
-    )
-    num_candidates: int = setting(64, about="tokens compared at each position", unit="tokens", ge=1)
-    aggregation: Literal["token_mean", "sequence_mean", "sequence_sum"] = setting(
-        "token_mean", about="how token losses become the step's loss"
-    )
-
-    def __post_init__(self) -> None:
-        check_support(self.support, self.beta)
-
-    @property
-    def avoids_wrong(self) -> bool:
-        return False
 
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset({Need.TEACHER_CANDIDATES})
-
-    @property
-    def candidates(self) -> Candidates:
-        return Candidates(count=self.num_candidates, temperature=self.temperature, drawn=self.support == "drawn")
 
     def samples(self, group: Group) -> list[Sample]:
         return [Sample(trajectory=trajectory) for trajectory in traces(group, self.traces)]

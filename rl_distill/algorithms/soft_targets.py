@@ -5,13 +5,47 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rl_distill.algorithms.base import Algorithm
 from rl_distill.algorithms.divergences import generalized_jsd
 from rl_distill.algorithms.reductions import token_mean
 from rl_distill.algorithms.selection import trained
-from rl_distill.batch import Batch, PolicyOutput, Totals
+from rl_distill.batch import Batch, Candidates, PolicyOutput, Totals
+from rl_distill.config import config, setting
 from rl_distill.trajectory import Group, Trajectory
 
 Support = Literal["top_k", "drawn"]
+
+
+@config
+class SoftTargets(Algorithm):
+    """An algorithm that compares distributions. Concrete classes give `name`, `beta` and `temperature` their defaults."""
+
+    name: str
+    beta: float
+    temperature: float
+    support: Support = setting(
+        "top_k",
+        about="compared at the teacher's most likely tokens and one bucket for the rest, or at tokens drawn from it (beta 0)",
+        source="arXiv:2503.16870 for `drawn`",
+    )
+    num_candidates: int = setting(64, about="tokens compared at each position", unit="tokens", ge=1)
+    aggregation: Literal["token_mean", "sequence_mean", "sequence_sum"] = setting(
+        "token_mean", about="how token losses become the step's loss"
+    )
+
+    def __post_init__(self) -> None:
+        if self.support == "drawn" and self.beta:
+            raise ValueError(
+                f"beta {self.beta:g} needs support top_k: tokens drawn from the teacher estimate forward KL, beta 0, alone"
+            )
+
+    @property
+    def avoids_wrong(self) -> bool:
+        return False
+
+    @property
+    def candidates(self) -> Candidates:
+        return Candidates(count=self.num_candidates, temperature=self.temperature, drawn=self.support == "drawn")
 
 
 def divergence(policy: PolicyOutput, batch: Batch, *, beta: float, support: Support) -> Tensor:
@@ -44,12 +78,3 @@ def soft_metrics(values: Tensor, batch: Batch, totals: Totals, support: Support)
 def attempts(group: Group) -> list[Trajectory]:
     """Every attempt in which something was sampled: a teacher has an opinion on right and wrong ones alike."""
     return [trajectory for trajectory in trained(group) if trajectory.num_sampled]
-
-
-def check_support(support: Support, beta: float) -> None:
-    """
-    Raises:
-        ValueError: draws estimate nothing but the forward KL.
-    """
-    if support == "drawn" and beta:
-        raise ValueError(f"beta {beta:g} needs support top_k: tokens drawn from the teacher estimate forward KL, beta 0, alone")

@@ -89,6 +89,9 @@ def _what_is_wrong(response: Response, request: TeacherRequest, model: str) -> T
         )
     if request.sampling.logprobs and response.logprobs is None:
         return TeacherFailure("permanent", "the server gives no log-probs; drop sampling.logprobs or take another server")
+    if (given := _most_alternatives(response)) is not None and given < request.sampling.top_logprobs:
+        wanted = f"{request.sampling.top_logprobs} that sampling.top_logprobs asks for"
+        return TeacherFailure("permanent", f"the server gives {given} alternatives for a token instead of the {wanted}: lower it")
     if found := failure_of_finish(response.finish_reason, response.text):
         return TeacherFailure(*found)
     if response.finish_reason not in ENDS:
@@ -96,6 +99,12 @@ def _what_is_wrong(response: Response, request: TeacherRequest, model: str) -> T
     if request.schema is not None and (problem := _misfit(response.text, request.schema)):
         return TeacherFailure("schema", problem)
     return None
+
+
+def _most_alternatives(response: Response) -> int | None:
+    """Of any of its tokens; None where none has log-probs."""
+    found = [entry.get("top_logprobs") for entry in response.logprobs or () if isinstance(entry, dict)]
+    return max((len(alternatives) if isinstance(alternatives, list) else 0 for alternatives in found), default=None)
 
 
 def _misfit(text: str, schema: Mapping[str, Any]) -> str | None:

@@ -27,12 +27,15 @@ from rl_distill.curation.publish import publish
 from rl_distill.curation.recipe import Asking, CurationRecipe
 from rl_distill.curation.stage_folder import StageFolder, StageResult, made, remove_others
 from rl_distill.curation.store import ResponseStore
-from rl_distill.curation.teacher import Teacher, TeacherRequest, requests_for
+from rl_distill.curation.teacher import Response, Teacher, TeacherRequest, requests_for
+from rl_distill.curation.teacher_columns import ColumnReader
 from rl_distill.curation.teachers import build_teacher
+from rl_distill.curation.token_entries import Unusable
 from rl_distill.curation.validate import validate
 from rl_distill.curation.verification import GradeAll, verifier_versions, verify
+from rl_distill.errors import InputError
 from rl_distill.problems.base import data_digests
-from rl_distill.trajectory import Group, Problem
+from rl_distill.trajectory import Group, Problem, Trajectory
 
 VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
 STORE, JUDGED, STAGES = "responses", "judge", "stages"  # folders
@@ -150,13 +153,18 @@ class Curation:
         return [group.problem for one in self.recipe.decontaminate.against for group in one.groups()]
 
     def _generate(self, asking: Asking, groups: list[Group]) -> StageResult:
-        seed = self.recipe.seed
+        seed, reader = self.recipe.seed, column_reader(asking)
         requests = requests_to(asking, [group.problem for group in groups], seed)
         teacher = build_teacher(asking.teacher, asking.limits.retry)
         with ResponseStore(self.path / STORE, store_settings(asking, teacher, seed)) as store:
             done = generate(teacher, requests, store, asking.limits, self._note)
             answers = iter(zip(requests, done.responses(), strict=True))
-            rows = [_answered(group, [next(answers) for _ in range(asking.num_samples)]) for group in groups]
+            rows, drops = [], []
+            for group in groups:
+                attempts, left_out = _attempts(group.problem, [next(answers) for _ in range(asking.num_samples)], reader)
+                rows.append(Group(problem=group.problem, trajectories=attempts))
+                drops += left_out
+        _refuse_without_columns(rows, drops)
         facts = {
             "rows": dict(sorted((label or "good", count) for label, count in done.counts.items())),
             "repeated": done.num_repeated,
@@ -164,7 +172,7 @@ class Curation:
             "completion_tokens": done.spent.completion_tokens,
             "price": done.spent.price,
         }
-        return StageResult(groups=rows, facts=facts)
+        return StageResult(groups=rows, drops=drops, facts=facts)
 
     def _verify(self, groups: list[Group]) -> StageResult:
         settings, seed = self.recipe.verification, self.recipe.seed
@@ -207,6 +215,15 @@ def store_settings(asking: Asking, teacher: Teacher, seed: int) -> dict[str, Any
     return run_settings(teacher, template=prompt.instruction, sampling=asking.sampling, seed=seed, system_prompt=prompt.system)
 
 
+def column_reader(asking: Asking) -> ColumnReader | None:
+    """What makes columns of the teacher's answers, if there shall be any; what it lacks is said before anybody is asked.
+
+    Raises:
+        InputError: the tokenizer is missing.
+    """
+    return None if asking.teacher_columns is None else ColumnReader(asking.teacher_columns)
+
+
 def _answers_depend_on(asking: Asking) -> dict[str, Any]:
     """Its settings without prices, limits and addresses, which change what is paid and by whom, not what is answered."""
     settings = {key: value for key, value in dump(asking).items() if key != "limits"}
@@ -243,9 +260,33 @@ def _filtered(groups: Sequence[Group], keep: Callable[[Sequence[Problem]], tuple
     return StageResult(groups=[group for group in groups if group.problem.id in names], drops=drops)
 
 
-def _answered(group: Group, answers: Sequence[tuple[TeacherRequest, Any]]) -> Group:
-    attempts = tuple(raw_attempt(group.problem, request.conversation, response) for request, response in answers)
-    return Group(problem=group.problem, trajectories=attempts)
+def _attempts(
+    problem: Problem, answers: Sequence[tuple[TeacherRequest, Response]], reader: ColumnReader | None
+) -> tuple[tuple[Trajectory, ...], list[Drop]]:
+    """The answers as attempts, and those left out that have not the columns that were asked for."""
+    if reader is None:
+        return tuple(raw_attempt(problem, request.conversation, response) for request, response in answers), []
+    kept, drops = [], []
+    for place, (request, response) in enumerate(answers):
+        try:
+            kept.append(reader.attempt(problem, request, response))
+        except Unusable as error:
+            reason, detail = error.reason, error.detail
+            drops.append(
+                Drop(stage="generate", problem_id=problem.id, source=problem.source, reason=reason, detail=detail, attempt=place)
+            )
+    return tuple(kept), drops
+
+
+def _refuse_without_columns(groups: Sequence[Group], drops: Sequence[Drop]) -> None:
+    """
+    Raises:
+        InputError: no answer has columns, for what the first one lacks.
+    """
+    if drops and not any(group.trajectories for group in groups):
+        problem = f"none of {len(drops)} answers has columns, the first for {drops[0].reason} ({drops[0].detail})"
+        remedy = "ask vLLM with sampling.extra={return_token_ids: true, return_tokens_as_token_ids: true} and name its tokenizer"
+        raise InputError("generate.teacher_columns", problem, remedy)
 
 
 def _length(groups: Sequence[Group]) -> Callable[[str], int]:

@@ -13,6 +13,7 @@ from rl_distill.curation.generate import Generation
 from rl_distill.curation.pairs import Pairs
 from rl_distill.curation.selection import AnyOperation
 from rl_distill.curation.teacher import TeacherSampling
+from rl_distill.curation.teacher_columns import TeacherColumns
 from rl_distill.curation.teachers import AnyTeacher
 from rl_distill.curation.verification import Verification
 from rl_distill.problems import AnyProblemSet
@@ -36,7 +37,14 @@ class Asking:
     num_samples: int = setting(1, about="answers to each problem", ge=1)
     sampling: TeacherSampling = setting(TeacherSampling(), about="how they are drawn")
     sampling_overrides: Mapping[str, TeacherSampling] = setting({}, about="by problem id, in place of `sampling`")
+    teacher_columns: TeacherColumns | None = setting(
+        None, about="keep the log-probs of the teacher's most likely tokens for distillation; none keeps text alone"
+    )
     limits: Generation = setting(Generation(), about="retries, prices and limits")
+
+    def __post_init__(self) -> None:
+        if self.teacher_columns is not None:
+            self.teacher_columns.check([self.sampling, *self.sampling_overrides.values()])
 
 
 @config

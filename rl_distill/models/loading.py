@@ -65,22 +65,23 @@ class Architecture:
             return LlamaForCausalLM(settings).eval()
 
 
-def load_tokenizer(name_or_path: str) -> Any:
+def load_tokenizer(name_or_path: str, *, field: str = "student.model") -> Any:
     """A tokenizer that has a pad token, and a chat template whose turns end.
 
     Without a pad token EOS pads. That is safe: masks are made from lengths and never by comparing ids, so a sampled EOS keeps its
     loss.
 
+    Args:
+        field: the recipe key to name in an error.
+
     Raises:
         InputError: there is none at that path or name, or it lacks what a run needs.
     """
-    tokenizer = saved_tokenizer(name_or_path)
+    tokenizer = saved_tokenizer(name_or_path, field=field)
     if tokenizer.eos_token_id is None:
-        raise InputError(
-            "student.model", f"the tokenizer of {name_or_path!r} has no EOS token", "set `eos_token` and save it again"
-        )
+        raise InputError(field, f"the tokenizer of {name_or_path!r} has no EOS token", "set `eos_token` and save it again")
     if not tokenizer.chat_template:
-        raise InputError("student.model", f"the tokenizer of {name_or_path!r} has no chat template", "set one and save it again")
+        raise InputError(field, f"the tokenizer of {name_or_path!r} has no chat template", "set one and save it again")
     end_of_turn_ids(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -1,5 +1,7 @@
 """Whether models and a tokenizer mean the same by a token id: a wrong row of an embedding is no error, only wrong numbers."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,12 @@ def check_rows(tokenizer: Any, settings: Any, *, field: str) -> None:
             f"({tokenizer.convert_ids_to_tokens(largest)!r})",
             "resize the model's embeddings and save it again, or take a tokenizer without added tokens",
         )
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """Names a vocabulary: tokenizers with the same digest mean the same by every id."""
+    entries = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]
 
 
 def check_scoring_model(tokenizer: Any, model: str, *, field: str) -> None:

@@ -21,7 +21,7 @@ from rl_distill.learning.scorer import Scorer, ScorerConfig
 from rl_distill.models.loading import load_model, save_pretrained
 from rl_distill.models.token_match import check_scoring_model
 from rl_distill.models.weights import WeightUpdate, whole_update
-from rl_distill.recipe import BASE, Recipe
+from rl_distill.recipe import BASE, RECORDED, Recipe
 from rl_distill.rewards import WeightedRewards
 from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, Sampling, StreamingEngine, load_checked, torch_dtype
@@ -80,7 +80,7 @@ class Workshop:
 
         Args:
             start: folder or hub name of the student that the stage goes on with; None is the weights of the seed.
-            teacher: folder or hub name.
+            teacher: folder or hub name; none where nobody is learnt from, or where a data set has what the teacher said.
         """
         self._close_stage()
         self._start = start
@@ -156,8 +156,9 @@ class Workshop:
         """
         if self.recipe.reference is not None:
             check_scoring_model(self.tokenizer, self.recipe.reference, field="reference")
-        if self.recipe.teacher is not None and not self.recipe.is_student(self.recipe.teacher):
-            check_scoring_model(self.tokenizer, self.recipe.teacher, field="teacher")
+        teacher = self.recipe.scoring_teacher
+        if teacher is not None and not self.recipe.is_student(teacher):
+            check_scoring_model(self.tokenizer, teacher, field="teacher")
         check_devices(self.recipe, self._host.machines, self._size)
         notes = [f"note: {line}" for line in ineffective_keys(self.recipe, self._host.machines)]
         for name, training in trainings.items():
@@ -245,7 +246,8 @@ class Workshop:
             with _named(f"{field}.problems"):
                 groups = settings.problems.groups()
             if isinstance(settings, DatasetSourceConfig):
-                self._inputs[field] = Tokenized(groups, self.prompter, field=field)
+                candidates = objective.algorithm.candidates if self.recipe.teacher == RECORDED else None
+                self._inputs[field] = Tokenized(groups, self.prompter, field=field, candidates=candidates)
             else:
                 with _named(f"{field}.rewards"):
                     for reward in WeightedRewards(settings.rewards).rewards:
@@ -303,13 +305,12 @@ class Workshop:
         ]
 
     def _teachers(self, training: Training, teacher: str | None) -> list[Scorer | None]:
-        """The teacher for each objective that learns from one, asked for what its algorithm needs."""
+        """The teacher for each objective that learns from one, asked for what its algorithm needs; none where it is recorded."""
         found: list[Scorer | None] = []
         for objective in training.objectives:
-            if not objective.algorithm.needs & TEACHER_NEEDS:
+            if teacher is None or not objective.algorithm.needs & TEACHER_NEEDS:
                 found.append(None)
                 continue
-            assert teacher is not None, "the recipe sees to it"
             model = student_skeleton(self.recipe.student, self.tokenizer)
             settings = replace(
                 _scoring(objective, training, self.tokenizer),

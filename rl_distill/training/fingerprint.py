@@ -18,7 +18,7 @@ def run_digests(recipe: Recipe) -> dict[str, str]:
         found |= data_digests(stage, f"stages.{stage.name}")
     student = recipe.student.model
     name = student.path if isinstance(student, PretrainedModel) else student
-    for key, model in (("student.model", name), ("reference", recipe.reference), ("teacher", recipe.teacher)):
+    for key, model in (("student.model", name), ("reference", recipe.reference), ("teacher", recipe.scoring_teacher)):
         if isinstance(model, str) and Path(model).expanduser().is_dir():
             found[key] = _folder_digest(Path(model).expanduser())
     return found

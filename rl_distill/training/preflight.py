@@ -116,12 +116,12 @@ def scoring_models(recipe: Recipe, objective: Objective) -> list[tuple[str, str 
     """Who scores an objective's rows: ("reference" or "teacher", folder or hub name, None for a student of this run)."""
     asked = [
         ("reference", recipe.reference, REFERENCE_NEEDS),
-        ("teacher", recipe.teacher, TEACHER_NEEDS),
+        ("teacher", recipe.scoring_teacher, TEACHER_NEEDS),
     ]
     return [
         (field, None if name is None or recipe.is_student(name) else name)
         for field, name, needs in asked
-        if objective.algorithm.needs & needs
+        if objective.algorithm.needs & needs & recipe.scored_needs
     ]
 
 

@@ -105,8 +105,8 @@ class _Run:
         return str(self.folder.stage(name) / "student")
 
     def _teacher(self) -> str | None:
-        """Folder or hub name of the recipe's teacher."""
-        teacher = self.recipe.teacher
+        """Folder or hub name of the model that teaches, if there is one."""
+        teacher = self.recipe.scoring_teacher
         return self.student(teacher) if teacher is not None and self.recipe.is_student(teacher) else teacher
 
     def _base(self) -> None:

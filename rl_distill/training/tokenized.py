@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rl_distill.batch import Candidates
 from rl_distill.errors import InputError
+from rl_distill.models.token_match import vocabulary_digest
 from rl_distill.rollout.collector import Prompter
 from rl_distill.text import decode, encode_conversation
+from rl_distill.training.recorded_teacher import recorded_candidates
 from rl_distill.trajectory import Group, Message, Problem, Trajectory
 
 REMEMBERED_GROUPS = 10_000  # a larger data set is tokenised again in each epoch rather than held in memory
@@ -16,10 +19,12 @@ class Tokenized:
 
     Args:
         field: the recipe key to name in an error.
+        candidates: every attempt has a teacher's distributions recorded, and this is where they are compared; none reads none.
     """
 
-    def __init__(self, groups: Sequence[Group], prompter: Prompter, *, field: str) -> None:
-        self.groups, self.prompter, self.field = groups, prompter, field
+    def __init__(self, groups: Sequence[Group], prompter: Prompter, *, field: str, candidates: Candidates | None = None) -> None:
+        self.groups, self.prompter, self.field, self.candidates = groups, prompter, field, candidates
+        self._vocabulary = "" if candidates is None else vocabulary_digest(prompter.tokenizer)
         self._made: dict[int, Group] = {}
 
     def __len__(self) -> int:
@@ -50,6 +55,8 @@ class Tokenized:
             )
 
     def _tokenized(self, problem: Problem, attempt: Trajectory) -> Trajectory:
+        if self.candidates is not None:
+            attempt = recorded_candidates(attempt, self.candidates, self._vocabulary, field=self.field)
         if attempt.token_ids:
             return self._as_sampled(problem, attempt)
         messages = self._put(problem, attempt.messages)

@@ -133,6 +133,17 @@ def asked_of(server, **changes):
     return {"teacher": teacher, "num_samples": 3, "sampling": {"max_tokens": 200}, **changes}
 
 
+def test_a_tokenizer_that_is_not_there_is_said_before_anybody_is_asked(curation, cli, tmp_path):
+    with chat_server() as server:
+        sampling = {"max_tokens": 200, "logprobs": True, "top_logprobs": 2}
+        columns = {"tokenizer": str(tmp_path / "none")}
+        path, _ = curation(generate=asked_of(server, sampling=sampling, teacher_columns=columns))
+        for option in ((), ("--dry-run",)):
+            code, _, err = cli("curate", path, *option)
+            assert code == 2 and "generate.teacher_columns.tokenizer: there is no folder" in err
+        assert server.calls() == []
+
+
 def test_killed_ten_times_it_asks_for_no_stored_answer_again_and_publishes_the_same_bytes(curation, cli, tmp_path):
     draw = random.Random(0)
     with chat_server(seconds=0.1) as server:

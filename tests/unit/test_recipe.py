@@ -136,3 +136,24 @@ def test_on_policy_distillation_samples_from_the_student(name):
 def test_draws_go_with_forward_kl_alone():
     with pytest.raises(InputError, match="beta: 0.5 needs support top_k; tokens drawn from the teacher estimate forward KL"):
         recipe(taught("kd", algorithm={"name": "kd", "support": "drawn", "beta": 0.5}), teacher="base")
+
+
+def test_a_recorded_teacher_takes_no_scorer():
+    assert recipe(taught("kd"), teacher="recorded").roles == {"learner"}
+    assert recipe(taught("dpo"), taught("kd"), teacher="recorded").roles == {"learner", "scorer"}
+
+
+@pytest.mark.parametrize("name", ["gkd", "opd"])
+def test_nobody_recorded_what_the_student_will_sample(name):
+    with pytest.raises(InputError, match=f"teacher: nobody recorded .* {name} of stages.{name} learns from; name a model"):
+        recipe(distilled(name), teacher="recorded")
+
+
+def test_recorded_are_no_draws():
+    with pytest.raises(InputError, match="stages.kd.algorithm.support asks for; set it to top_k, or name a model"):
+        recipe(taught("kd", algorithm={"name": "kd", "support": "drawn"}), teacher="recorded")
+
+
+def test_a_stage_is_not_called_as_a_recorded_teacher_is():
+    with pytest.raises(InputError, match="stages: one is named 'recorded'"):
+        recipe({**taught("sft"), "name": "recorded"})

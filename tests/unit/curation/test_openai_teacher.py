@@ -148,12 +148,24 @@ def test_everything_asked_for_is_sent_and_nothing_else(server, curate):
         "top_k": 5,
         "seed": request.seed & (2**31 - 1),
     }
-    assert response.logprobs == ({"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []},)
+    likely = [{"token": token, "logprob": -0.5 - place} for place, token in enumerate("abc")]
+    assert response.logprobs == ({"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": likely},)
 
 
 def test_log_probs_that_were_asked_for_and_do_not_come_are_an_error(curate):
     with chat_server() as own, pytest.raises(Unfinished, match="the server gives no log-probs; drop sampling.logprobs"):
         curate(teacher_at(own.base_url), asked(["q: no_logprobs"], sampling=TeacherSampling(logprobs=True)))
+
+
+def test_fewer_alternatives_than_were_asked_for_are_an_error_at_the_first_answer(curate):
+    wanted = TeacherSampling(logprobs=True, top_logprobs=3)
+    with (
+        chat_server() as own,
+        pytest.raises(
+            Unfinished, match="the server gives 1 alternatives for a token instead of the 3 that sampling.top_logprobs"
+        ),
+    ):
+        curate(teacher_at(own.base_url), asked(["q: few_logprobs", "r: few_logprobs"], sampling=wanted))
 
 
 def test_reasoning_stands_apart_and_the_whole_answer_is_kept(server, curate):
