@@ -77,7 +77,8 @@ def test_every_row_is_accounted_for(curation, cli):
         assert before is None or sorted(kept + gone) == sorted(before)
         before = kept
     card = (folder / "data" / "README.md").read_text()
-    assert "too_easy" in card and "| verify | arithmetic |" in card
+    assert "too_easy" in card and "| verify | arithmetic |" in card and "\n\n\n" not in card
+    assert "| generate | arithmetic | 24 | 72 |  |  |  |" in card, "nobody has looked at them yet"
 
 
 def test_a_repeated_command_does_nothing_and_publishes_the_same_bytes(curation, cli):
