@@ -151,7 +151,7 @@ class _Driver:
         repeated = ledger.num_repeated()
         if repeated:
             self._note(
-                f"{repeated} of the answers have the words of another sample of their question: low temperature, or a server's cache"
+                f"{repeated} answers have the words of another sample of their question: low temperature, or a server's cache"
             )
         return Generated(self._store, ledger.rows, counts, repeated, self._guard.spent)
 
