@@ -43,14 +43,14 @@ def thinking_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def vllm_server(folder: Path, log: Path) -> Iterator[str]:
+def vllm_server(folder: Path, log: Path, *options: str) -> Iterator[str]:
     """Its address, when it answers. The model is called `tiny`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", "tiny"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"]
-    command += ["--kv-cache-memory-bytes", str(2**27), "--reasoning-parser", "deepseek_r1", "--disable-uvicorn-access-log"]
+    command += ["--kv-cache-memory-bytes", str(2**27), "--disable-uvicorn-access-log", *options]
     environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)

@@ -1,5 +1,6 @@
 """The data card: the whole funnel, how attempts were verified, how long they are, where they come from."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
@@ -88,7 +89,7 @@ def card_text(recipe: "CurationRecipe", data: Mapping[str, Any]) -> str:
     names = ["sft", *(["pairs"] if published["pairs"] else [])]
     teacher = f"Answers by `{data['teacher']}`, seed {data['seed']}. " if data["teacher"] else "Attempts as the sets have them. "
     judge, recorded = verification["judge"], verification["recorded"]
-    return TEMPLATE.format(
+    text = TEMPLATE.format(
         configs="\n".join(f"- config_name: {name}\n  data_files: {name}/*.parquet" for name in names),
         name=data["name"],
         opening=f"{teacher}{published['sft']} right attempts at {published['problems']} problems to imitate, "
@@ -115,6 +116,7 @@ def card_text(recipe: "CurationRecipe", data: Mapping[str, Any]) -> str:
         else _table(["source", "rule", "problems left out"], _hits(data["contamination"]))
         or "No problem of the pool is in the evaluation sets.",
     )
+    return re.sub("\n{3,}", "\n\n", text)  # a part may be empty
 
 
 def lengths_by_status(groups: Sequence[Group]) -> tuple[dict[str, list[int]], str]:
@@ -174,8 +176,9 @@ def _spread(lengths: Sequence[int]) -> dict[str, int]:
 def _funnel(stages: Mapping[str, Any]) -> Iterator[list[str]]:
     for stage, found in stages.items():
         for source, count in found["counts"].items():
-            numbers = [count.get(key, 0) for key in ("problems", "attempts", "correct", "wrong", "unverifiable")]
-            yield [stage, source, *map(str, numbers)]
+            verdicts = [count.get(key, 0) for key in ("correct", "wrong", "unverifiable")]
+            told = map(str, verdicts) if any(verdicts) else [""] * 3  # nobody has looked yet
+            yield [stage, source, str(count["problems"]), str(count["attempts"]), *told]
 
 
 def _left_out(stages: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -10,9 +10,11 @@ anything else happens to its row; a repeated call of `generate` begins from ther
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rl_distill.config import config, setting
 from rl_distill.curation.budget import Budget, BudgetGuard, Prices, Spending, describe
@@ -25,6 +27,7 @@ from rl_distill.errors import InputError, RunError
 
 Note = Callable[[str], None]
 PROJECTED_AFTER = 50  # rows, or a tenth of them if that is less
+PROGRESS_SECONDS = 30.0  # from one line on the progress to the next
 
 
 @config
@@ -109,6 +112,7 @@ class _Driver:
         self._guard = BudgetGuard(settings.budget, settings.prices, spent=store.spent)
         self._num_rows, self._num_stored = len(requests), self._ledger.num_answered
         self._num_ended = self._num_failed = self._num_under_way = 0
+        self._began = self._last_line = time.monotonic()
         self._stopped: str | None = None
         self._room = asyncio.Condition()  # somebody gave budget back, or all is over
         self._shards = self._open_shards()
@@ -147,7 +151,7 @@ class _Driver:
         repeated = ledger.num_repeated()
         if repeated:
             self._note(
-                f"{repeated} rows repeat another sample of their question word for word: low temperature, or a server's cache"
+                f"{repeated} answers have the words of another sample of their question: low temperature, or a server's cache"
             )
         return Generated(self._store, ledger.rows, counts, repeated, self._guard.spent)
 
@@ -209,6 +213,7 @@ class _Driver:
             self._num_ended += 1
             self._num_failed += not has_answer(response)
             self._look_ahead()
+            self._tell_progress()
         return again
 
     def _look_ahead(self) -> None:
@@ -221,6 +226,16 @@ class _Driver:
             self._note(f"projected for all {self._num_rows} rows: {describe(projected, self._settings.prices)}{warning}")
         if self._num_failed > (1 - self._settings.min_success_rate) * self._num_rows + 1e-9:
             self._stop(f"{self._num_failed} rows failed, too many for min_success_rate {self._settings.min_success_rate:g}")
+
+    def _tell_progress(self) -> None:
+        now = time.monotonic()
+        if now - self._last_line < PROGRESS_SECONDS:
+            return
+        self._last_line = now
+        rate, ended = self._num_ended / (now - self._began), self._num_stored + self._num_ended
+        left = timedelta(seconds=round((self._num_rows - ended) / rate))
+        failed = f", {self._num_failed} failed" if self._num_failed else ""
+        self._note(f"{ended} of {self._num_rows} rows{failed}, {rate:.1f} a second, about {left} left")
 
     async def _reserve(self, cost: Spending) -> None:
         """

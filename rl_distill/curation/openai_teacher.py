@@ -117,7 +117,7 @@ class OpenAiTeacher:
         limit = self._config.request_timeout
         try:
             async with asyncio.timeout(limit):  # the client's own limit is one for each piece that arrives
-                answer = await create(**_arguments(self._config.model, request))
+                answer = await create(**arguments_of(self._config.model, request))
             body = answer.http_response.content
         except (openai.APITimeoutError, TimeoutError):
             raise TeacherFailure("time_out", f"no answer within {limit:g} s") from None
@@ -157,7 +157,7 @@ class OpenAiTeacher:
         return text
 
 
-def _arguments(model: str, request: TeacherRequest) -> dict[str, Any]:
+def arguments_of(model: str, request: TeacherRequest) -> dict[str, Any]:
     sampling = request.sampling
     wanted: dict[str, Any] = {
         "model": model,

@@ -21,6 +21,7 @@ from rl_distill.config import dump
 from rl_distill.curation.drop import Drop, refuse_empty
 from rl_distill.curation.extract import extract, length_of, raw_attempt
 from rl_distill.curation.fingerprint import run_settings
+from rl_distill.curation.folder_lock import locked
 from rl_distill.curation.generate import Note, generate
 from rl_distill.curation.judge import Bench
 from rl_distill.curation.publish import publish
@@ -35,6 +36,7 @@ from rl_distill.curation.validate import validate
 from rl_distill.curation.verification import GradeAll, verifier_versions, verify
 from rl_distill.errors import InputError
 from rl_distill.problems.base import data_digests
+from rl_distill.sealing import clear_leftovers
 from rl_distill.trajectory import Group, Problem, Trajectory
 
 VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
@@ -69,10 +71,17 @@ class Curation:
         """All stages; returns the folder with the published data.
 
         Raises:
-            InputError: the recipe's sets, teacher or limits do not allow it, or a stage leaves nothing over.
+            InputError: the recipe's sets, teacher or limits do not allow it, a stage leaves nothing over, or another process
+                works in the folder.
             Unfinished: asking the teacher ended before all rows had an answer; repeat to go on.
             RunError: a row does not pass the gate before publishing.
         """
+        with locked(self.path, "folder"):
+            for folder in (self.path, self.path / STAGES):
+                clear_leftovers(folder)  # of a process that was killed
+            return self._run()
+
+    def _run(self) -> Path:
         rows = StageFolder(self.path)
         finished: dict[str, StageFolder] = {}
         for stage in self.stages():
@@ -91,7 +100,9 @@ class Curation:
         """Those of the recipe that make one pool out of another."""
         recipe = self.recipe
         found = [
-            Stage("ingest", [dump(recipe.problems), _digests(recipe.problems)], lambda _: _ingest(recipe)),
+            Stage(
+                "ingest", [dump(recipe.problems), _digests(recipe.problems), recipe.generate is None], lambda _: _ingest(recipe)
+            ),
             Stage("normalise", dump(recipe.cleaning), lambda groups: recipe.cleaning.apply(groups)),
         ]
         if (dedup := recipe.dedup) is not None:
@@ -111,11 +122,12 @@ class Curation:
     def pool(self) -> list[Group]:
         """The problems as the teacher is asked about them; makes the stages before that."""
         rows = StageFolder(self.path)
-        for stage in self.stages():
-            if stage.name in ("generate", "extract"):
-                break
-            rows = self._made(stage, rows, "" if stage.name == "ingest" else rows.digest)
-        return rows.groups()
+        with locked(self.path, "folder"):
+            for stage in self.stages():
+                if stage.name in ("generate", "extract"):
+                    break
+                rows = self._made(stage, rows, "" if stage.name == "ingest" else rows.digest)
+            return rows.groups()
 
     def _made(self, stage: Stage, rows: StageFolder, before: str) -> StageFolder:
         address = {"stage": stage.name, "version": VERSION, "settings": stage.settings, "rows": before}
@@ -232,7 +244,7 @@ def _answers_depend_on(asking: Asking) -> dict[str, Any]:
 
 
 def _ingest(recipe: CurationRecipe) -> StageResult:
-    """All sets behind one another; a problem's id is its own in all of them."""
+    """All sets behind one another; a problem's id is its own in all of them. Attempts that a teacher will replace stay out."""
     groups = [group for problems in recipe.problems for group in problems.groups()]
     seen: dict[str, str] = {}
     rows = []
@@ -241,7 +253,7 @@ def _ingest(recipe: CurationRecipe) -> StageResult:
         if problem.id in seen:
             problem = replace(problem, id=f"{problem.source}/{problem.id}")
         seen[problem.id] = problem.source
-        attempts = tuple(replace(attempt, problem_id=problem.id) for attempt in group.trajectories)
+        attempts = () if recipe.generate else tuple(replace(attempt, problem_id=problem.id) for attempt in group.trajectories)
         rows.append(Group(problem=problem, trajectories=attempts))
     return StageResult(groups=rows)
 

@@ -1,23 +1,22 @@
 """Every answer of every run, on disk as soon as it is there: append-only JSON lines under the fingerprint of their settings."""
 
-import fcntl
 import json
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from rl_distill.curation.budget import Spending
 from rl_distill.curation.failures import ANSWERED, FailureKind
 from rl_distill.curation.fingerprint import differences, fingerprint
+from rl_distill.curation.folder_lock import locked
 from rl_distill.curation.teacher import Response, response_from_dict, response_to_dict
 from rl_distill.errors import InputError, RunError
 from rl_distill.tracking.append_log import AppendLog
 
-SETTINGS, LOCK = "settings.json", ".lock"
+SETTINGS = "settings.json"
 SHARD_BYTES = 256 * 2**20  # a shard that has grown to this is followed by the next
 
 
@@ -64,19 +63,18 @@ class ResponseStore:
         self._shard_bytes = shard_bytes
         self._heads: dict[str, ResponseHead] = {}
         self.spent = Spending()
+        self._lock = locked(self.path, "store")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
             _write_whole(self.path / SETTINGS, json.dumps(settings, indent=1, sort_keys=True))
-        except OSError as error:
-            raise InputError(
-                "store", f"{str(self.path)!r} cannot be written ({error.strerror})", "choose another folder"
-            ) from None
-        try:
             shards = sorted(self.path.glob("responses-*.jsonl"))
             for shard in shards:
                 self._read(shard)
             self._log = AppendLog(shards[-1] if shards else self._shard(0))
+        except OSError as error:
+            self._lock.close()
+            raise InputError(
+                "store", f"{str(self.path)!r} cannot be written ({error.strerror})", "choose another folder"
+            ) from None
         except BaseException:
             self._lock.close()
             raise
@@ -158,20 +156,6 @@ class ResponseStore:
                 endpoint=response.attempts[-1].endpoint if response.attempts else "",
                 digest=blake2b(f"{response.reasoning}\x1f{response.text}".encode(), digest_size=8).digest(),
             )
-
-    def _locked(self) -> TextIO:
-        lock = (self.path / LOCK).open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read() or "another process"
-            lock.close()
-            raise InputError("store", f"{str(self.path)!r} is being written by {owner}", "wait for it, or end it") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on host {platform.node()}")
-        lock.flush()
-        return lock
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from chat_server import chat_server
 from refusals import refused
 from tiny_runs import start_cli, taught
 
+from rl_distill.curation.folder_lock import locked
 from rl_distill.curation.openai_teacher import SEED_MASK
 from rl_distill.curation.stage_folder import StageFolder
 
@@ -77,11 +78,9 @@ def test_every_row_is_accounted_for(curation, cli):
         assert before is None or sorted(kept + gone) == sorted(before)
         before = kept
     card = (folder / "data" / "README.md").read_text()
-    assert (
-        "too_easy" in card
-        and "| select | arithmetic | problem: high_difficulty | 12 |" in card
-        and "| verify | arithmetic |" in card
-    )
+    assert "too_easy" in card and "| verify | arithmetic |" in card and "\n\n\n" not in card
+    assert "| select | arithmetic | problem: high_difficulty | 12 |" in card
+    assert "| generate | arithmetic | 24 | 72 |  |  |  |" in card, "nobody has looked at them yet"
 
 
 def test_a_repeated_command_does_nothing_and_publishes_the_same_bytes(curation, cli):
@@ -163,6 +162,32 @@ def test_killed_ten_times_it_asks_for_no_stored_answer_again_and_publishes_the_s
         calm, _ = curation(generate=asked_of(server), folder=str(tmp_path / "calm"))
         assert cli("curate", calm)[0] == 0
     assert published(tmp_path / "calm") == published(folder)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(curation, cli):
+    path, folder = curation()
+    assert cli("curate", path)[0] == 0
+    first = published(folder)
+    (folder / "stages" / ".03-dedup.4194305.tmp").mkdir()
+    (folder / "data").rename(folder / ".data.4194305.old")  # it died after moving the old one aside
+    assert cli("curate", path)[0] == 0
+    assert published(folder) == first
+    assert not [found for found in (*folder.glob(".*"), *(folder / "stages").glob(".*")) if found.is_dir()]
+
+
+def test_two_processes_do_not_work_in_one_folder(curation, cli):
+    path, folder = curation()
+    with locked(folder, "folder"):
+        assert f"is being written by process {os.getpid()}" in refused(cli("curate", path))
+    assert cli("curate", path)[0] == 0
+
+
+def test_attempts_that_a_teacher_replaces_are_not_counted_before_it_is_asked(curation, cli):
+    taught_already = {"name": "arithmetic", "num_problems": 24, "levels": [1, 2], "attempts": "teacher"}
+    path, folder = curation(problems=[taught_already])
+    assert cli("curate", path)[0] == 0
+    assert stage(folder, "ingest").facts()["counts"]["arithmetic"] == {"problems": 24, "attempts": 0}
+    assert stage(folder, "generate").facts()["counts"]["arithmetic"]["attempts"] == 72
 
 
 def stored_seeds(folder: Path) -> set[int]:

@@ -185,6 +185,14 @@ def test_what_all_will_cost_is_said_after_the_first_rows_with_the_limit_it_passe
     assert notes[0] == f"projected for all 600 rows: 9,000 tokens, 0.012 in money{warning}"
 
 
+def test_a_long_run_says_how_far_it_is(curate, monkeypatch):
+    monkeypatch.setattr("rl_distill.curation.generate.PROGRESS_SECONDS", 0.0)
+    with chat_server() as server:
+        made = curate(teacher_at(server.base_url), asked(["a", "odd: 400", "b"]), min_success_rate=0)
+    lines = [note for note in made.notes if " a second, about 0:00:0" in note]
+    assert lines[-1].startswith("3 of 3 rows, 1 failed, ") and len(lines) == 3
+
+
 def test_a_loop_that_is_running_already_can_await_it(tmp_path):
     async def notebook() -> int:
         teacher = ProceduralTeacher()

@@ -28,7 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with vllm_server(folder, tmp_path_factory.mktemp("log") / "server.txt") as address:
+    log = tmp_path_factory.mktemp("log") / "server.txt"
+    with vllm_server(folder, log, "--reasoning-parser", "deepseek_r1") as address:
         yield address
 
 
