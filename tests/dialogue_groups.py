@@ -58,8 +58,8 @@ def attempt(
 
 PROBLEM = "Start at 7, add 5, add 9, take away 2. What is the result?\nGive it in \\boxed{}."
 PROBES = (
-    Probe(rule="why", text="Why does 7 + 5 come out as 12 and not 11?", answer_kind="closed", teacher_reply="7 + 5 > 9, so carry.",
-          teacher_answer="carry"),
+    Probe(rule="why", text="Why does 7 + 5 come out as 12 and not 11?", answer_kind="closed",
+          teacher_reply="7 + 5 > 9, so carry.", teacher_answer="carry"),
     Probe(rule="inverse", text="A number plus 9 is 21. Which number was it?", answer_kind="closed", teacher_reply="21 - 9 = 12",
           teacher_answer="12"),
     Probe(rule="counterfactual", text="What if 8 were added in place of 5, starting at 7?", answer_kind="closed",
@@ -85,7 +85,7 @@ def dialogue_group() -> Group:
 
     rows: list[Trajectory] = []
     facts: tuple[tuple[Status, ...], ...] = (("correct", "wrong", "correct"), ("wrong", "wrong", "wrong"))
-    for dialogue, (ended, branched, alone) in enumerate(facts):
+    for dialogue, (ended, _, _) in enumerate(facts):
         rows.append(attempt(with_replies(REPLIES[dialogue], texts(ended)), 4, ended, "full", dialogue, seed=dialogue))
     for dialogue, (ended, branched, alone) in enumerate(facts):
         own, other = REPLIES[dialogue], ("It is 3.", "It was 40.", "7 + 1 = 8.")

@@ -113,7 +113,7 @@ def _turns(
         if turn.role == "user" and place < last:
             asked += 1
             rule = rules.get(turn.text)
-            name = f"probe {asked}" + (f"<br><small>{escape(rule)}</small>" if rule else "")
+            name = f"probe {asked}" + (f" · <small>{escape(rule)}</small>" if rule else "")
         elif turn.role == "user":
             name = "problem"
         elif turn.role == "assistant":
@@ -166,8 +166,8 @@ def _before(attempt: Trajectory, end: Trajectory, turns: Sequence[Turn], advanta
     earlier = attempt.messages[:-2]
     replies = sum(message.role == "assistant" for message in earlier)
     if earlier == end.messages[: len(earlier)]:
-        if attempt is not end:
-            yield f"<small>after {replies} of its own replies</small>" if replies else "<small>after nothing</small>"
+        if attempt is not end and replies:
+            yield f"<small>after {replies} of its own replies</small>"
         return
     yield f"<details><summary>after these {replies} replies</summary>"
     for turn in turns[:-2]:

@@ -14,7 +14,6 @@ from rl_distill.errors import InputError
 PAGE = "dialogues.html"
 TEMPLATE = Path(__file__).with_name("dialogue_page.html")
 MEASURES = {
-    None: "no bonus",
     "paper_gate": "the paper's gate: a bonus to every correct answer if all probes together beat the first ones",
     "gain": "gain over the problem alone",
     "paired": "gain of its own replies over blanked ones",
@@ -62,7 +61,7 @@ def _largest(recorded: RecordedStep) -> float:
 def _head(recorded: RecordedStep, run: str, decode: Decode | None) -> Iterator[str]:
     count = sum(len(ends(one.group)) for one in recorded.groups)
     terms = recorded.terms[None]
-    paid = f"at most {number(terms.delta)}: {MEASURES[terms.measure]}" if terms.measure else MEASURES[None]
+    paid = f"up to {number(terms.delta)}, {MEASURES[terms.measure]}" if terms.measure else "none"
     yield f"<h1>Probe dialogues <small>{escape(run)}</small></h1>"
     yield (
         f"<p>Stage <b>{escape(recorded.stage)}</b>, step <b>{recorded.step}</b>: {count} dialogues at {len(recorded.groups)} "
