@@ -124,6 +124,9 @@ COLUMNS = frozenset(
 )
 
 
+WIDE_COLUMNS = frozenset({"candidate_ids", "teacher_candidate_logprobs"})  # several numbers for each token
+
+
 def collate(
     samples: Sequence[Sample],
     *,
@@ -179,10 +182,16 @@ def collate(
 
 
 def _column(samples: Sequence[Sample], name: str) -> list[Any] | None:
-    """A column of all trajectories, or None where none has it."""
+    """A column of all trajectories, or None where nothing of the objective has it. A lesson may be text alone: 0 for it."""
     values = [getattr(sample.trajectory, name) for sample in samples]
-    if all(value is None for value in values):
+    objective = [value for sample, value in zip(samples, values, strict=True) if not sample.lesson]
+    if objective and all(value is None for value in objective):
         return None
+    empty = () if name in WIDE_COLUMNS else 0.0
+    values = [
+        (empty,) * len(sample.trajectory.token_ids) if value is None and sample.lesson else value
+        for sample, value in zip(samples, values, strict=True)
+    ]
     missing = [sample.trajectory.problem_id for sample, value in zip(samples, values, strict=True) if value is None]
     if missing:
         raise ValueError(f"{name}: missing for problem {missing[0]!r}; a batch has the column for all of its rows or for none")

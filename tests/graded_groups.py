@@ -75,7 +75,37 @@ def make_groups() -> list[Group]:
 GROUPS = make_groups()
 
 
+def as_dialogues(group: Group) -> Group:
+    """The same attempts as ends of dialogues, with further answers to compare with, and a lesson."""
+
+    def beside(context: str, outcomes: list[bool], control: bool) -> list[Trajectory]:
+        given = [attempt(group.problem.id, (3, 4), 2 + place, right, float(right)) for place, right in enumerate(outcomes)]
+        return [replace(one, context=context, dialogue=place, control=control) for place, one in enumerate(given)]
+
+    ends = [replace(one, context="full", dialogue=place) for place, one in enumerate(group.trajectories)]
+    taught = replace(attempt(group.problem.id, (5,), 4, None, None), origin="teacher", context="full", score=None)
+    return replace(
+        group,
+        trajectories=(
+            *ends,
+            *beside("partial", [True, False, False, False, False], False),
+            *beside("direct", [False, False, True, False, False, False], False),
+            *beside("full", [True, True, True, False], True),
+            *beside("blanked", [True, False, False, False], True),
+            replace(taught, behavior_logprobs=None, proximal_logprobs=None, **dict.fromkeys(TEACHER_COLUMNS)),
+        ),
+    )
+
+
+DIALOGUES = [as_dialogues(group) for group in GROUPS]
+
+
+def groups_of(algorithm) -> list[Group]:
+    """Of the kind that the algorithm learns from."""
+    return DIALOGUES if algorithm.needs_dialogues else GROUPS
+
+
 def samples_of(algorithm, source: str = ""):
-    samples = [replace(sample, source=source) for group in GROUPS for sample in algorithm.samples(group)]
+    samples = [replace(sample, source=source) for group in groups_of(algorithm) for sample in algorithm.samples(group)]
     assert samples
     return algorithm.finish(samples)

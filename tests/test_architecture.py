@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FILE_LINES, FUNCTION_LINES = 400, 60
 
 # A layer is a folder or a file of the package's top. It may import itself and what stands here, nothing else of ours.
-GROUND = {"errors", "seeding", "sealing", "trajectory", "config"}
+GROUND = {"errors", "seeding", "sealing", "trajectory", "coherence", "config"}
 RECORDS = GROUND | {"text", "records", "probes"}
 SAMPLING = RECORDS | {"problems", "rewards", "models", "rollout"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "seeding": set(),
     "sealing": set(),
     "trajectory": set(),
+    "coherence": {"trajectory"},
     "config": {"errors"},
     "batch": {"trajectory"},
     "text": GROUND,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from rl_distill.algorithms.base import Algorithm
 from rl_distill.algorithms.dpo import Dpo
+from rl_distill.algorithms.exgrpo import Exgrpo
 from rl_distill.algorithms.gkd import Gkd
 from rl_distill.algorithms.grpo import Cispo, Dapo, DrGrpo, Grpo, Gspo, Rloo
 from rl_distill.algorithms.kd import Kd
@@ -24,6 +25,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "gspo": Gspo,
     "rloo": Rloo,
     "cispo": Cispo,
+    "exgrpo": Exgrpo,
     "kd": Kd,
     "gkd": Gkd,
     "opd": Opd,

@@ -8,7 +8,7 @@ from enum import Enum
 from torch import Tensor
 
 from rl_distill.batch import Batch, Candidates, PolicyOutput, Totals
-from rl_distill.trajectory import Group, Sample
+from rl_distill.trajectory import Context, Group, Sample
 
 
 class Need(Enum):
@@ -63,6 +63,31 @@ class Algorithm(ABC):
         return frozenset()
 
     @property
+    def needs_dialogues(self) -> bool:
+        """Whether it learns from dialogues that end in the problem, and not from answers to the problem alone."""
+        return False
+
+    @property
+    def contexts(self) -> frozenset[Context]:
+        """Branches of a dialogue whose answers its credit compares with the dialogue's own."""
+        return frozenset()
+
+    @property
+    def needs_gold_replies(self) -> bool:
+        """Whether it looks at how likely the gold answer is after a dialogue."""
+        return False
+
+    @property
+    def imitates_lessons(self) -> bool:
+        """Whether it imitates, beside its objective, what a teacher says in the place of the student."""
+        return False
+
+    @property
+    def needs_warm_start(self) -> bool:
+        """Whether it refuses a student that no earlier stage has taught from data."""
+        return False
+
+    @property
     def candidates(self) -> Candidates | None:
         """The next tokens at which the loss compares the student with a teacher; None where it looks at sampled tokens alone."""
         return None
@@ -78,6 +103,10 @@ class Algorithm(ABC):
     @abstractmethod
     def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:
         """The micro-batch's share of the step's loss: a pure function, free of state and of any process's rank."""
+
+    def group_metrics(self, groups: Sequence[Group]) -> dict[str, float]:
+        """What the credit of a step's groups was made of, beside what the loss says."""
+        return {}
 
     def summarize(self, metrics: dict[str, float]) -> dict[str, float]:
         """The step's metrics from its sums over all micro-batches and ranks; for figures that do not add up, such as ratios."""

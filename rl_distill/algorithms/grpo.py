@@ -140,16 +140,19 @@ class Grpo(Algorithm):
 
     def samples(self, group: Group) -> list[Sample]:
         scored = rewarded(group)
+        return self._credited(scored, [self._reward(trajectory) for trajectory in scored])
+
+    def _credited(self, scored: Sequence[Trajectory], rewards: Sequence[float], added: Sequence[float] = ()) -> list[Sample]:
+        """Attempts that are each other's baseline, with their credit; `added` comes on top of it."""
         if len(scored) < self.min_group_size or (self.drop_flat_groups and _flat(scored)):
             return []
-        rewards = [self._reward(trajectory) for trajectory in scored]
         if self.advantage == "group_std":
             credits = standardized(rewards, self.std, self.std_eps)
         else:
             credits = BASELINES[self.advantage](rewards)
         return [
-            Sample(trajectory=trajectory, advantage=credit)
-            for trajectory, credit in zip(scored, credits, strict=True)
+            Sample(trajectory=trajectory, advantage=credit + more)
+            for trajectory, credit, more in zip(scored, credits, added or [0.0] * len(scored), strict=True)
             if not (self.mask_truncated and trajectory.finish_reason == "length")
         ]
 

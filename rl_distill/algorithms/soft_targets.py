@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rl_distill.algorithms.divergences import generalized_jsd
 from rl_distill.algorithms.reductions import token_mean
+from rl_distill.algorithms.selection import trained
 from rl_distill.batch import Batch, PolicyOutput, Totals
 from rl_distill.trajectory import Group, Trajectory
 
@@ -42,7 +43,7 @@ def soft_metrics(values: Tensor, batch: Batch, totals: Totals, support: Support)
 
 def attempts(group: Group) -> list[Trajectory]:
     """Every attempt in which something was sampled: a teacher has an opinion on right and wrong ones alike."""
-    return [trajectory for trajectory in group.trajectories if trajectory.num_sampled]
+    return [trajectory for trajectory in trained(group) if trajectory.num_sampled]
 
 
 def check_support(support: Support, beta: float) -> None:

@@ -38,7 +38,7 @@ def accumulate(
     The term's weight multiplies the gradient, not the metrics. Returns sums that add up over processes: see `term_metrics`.
     """
     algorithm, counts = share.term.algorithm, share.counts.to(torch.device(device))
-    if any(sample.lesson for sample in share.samples):
+    if not algorithm.imitates_lessons and any(sample.lesson for sample in share.samples):
         raise ValueError(
             f"lesson: algorithm {algorithm.name!r} reads none, so such samples would not be trained on; leave them out"
         )

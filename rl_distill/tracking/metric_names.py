@@ -21,6 +21,13 @@ METRICS: dict[str, Metric] = {
     "loss/kl": Metric("the penalty for leaving the reference policy, already multiplied by its coefficient"),
     "loss/positive": Metric("the term that imitates correct trajectories"),
     "loss/negative": Metric("the term that avoids wrong trajectories, already multiplied by its coefficient"),
+    "loss/lesson": Metric("the term that imitates the teacher's replies to probes, already multiplied by its coefficient"),
+    "logprob/lesson": Metric("mean log-prob of the teacher's replies to probes", "nats"),
+    "coherence/gain": Metric(
+        "how much better problems are solved after a dialogue than in the context it is compared with, mean"
+    ),
+    "coherence/paid_fraction": Metric("correct answers that were paid a bonus for their dialogue", "fraction"),
+    "coherence/bonus": Metric("mean bonus of the correct answers"),
     "logprob/chosen": Metric("mean log-prob of chosen (correct) responses; it should not fall far", "nats"),
     "logprob/rejected": Metric("mean log-prob of rejected (wrong) responses", "nats"),
     "logprob/margin": Metric("chosen minus rejected log-prob", "nats"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rl_distill.algorithms.base import Need
+from rl_distill.algorithms.base import REFERENCE_NEEDS, Need
 from rl_distill.learning.learner import Learner
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import Scorer, annotate_groups
@@ -78,16 +78,16 @@ class Parts:
 class Credit:
     """What an algorithm made of the groups of one source.
 
-    groups         as it read them, with the columns that its credit needed
-    samples        what is trained on
-    advantages     of each attempt of each group; None of one that was not trained on, or is a lesson
-    uninformative  groups that gave nothing to train on
+    groups      as it read them, with the columns that its credit needed
+    samples     what is trained on
+    advantages  of each attempt of each group; None of one that was not trained on, or is a lesson
+    metrics     of how the samples came by their credit
     """
 
     groups: Sequence[Group]
     samples: Sequence[Sample]
     advantages: Sequence[Sequence[float | None]]
-    uninformative: int
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         metrics = looked | _means(reports) | synced
         looked = {}
         for feed in parts.feeds:
-            facts = {**feed.source.report(), "group/uninformative": float(credit[feed.term.source].uninformative)}
+            facts = {**feed.source.report(), **credit[feed.term.source].metrics}
             if feed.teacher:
                 scored = sum(len(sample.trajectory.token_ids) for sample in credit[feed.term.source].samples)
                 facts["distillation/teacher_tokens"] = float(scored)
@@ -158,7 +158,7 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
         for place, members in enumerate(by_group)
         for sample in members
     ]
-    if Need.REFERENCE_LOGPROBS in algorithm.needs and feed.reference and samples:
+    if algorithm.needs & REFERENCE_NEEDS == {Need.REFERENCE_LOGPROBS} and feed.reference and samples:
         samples = _with_trajectories(samples, feed.reference.annotate([sample.trajectory for sample in samples]))
     if feed.teacher and samples:
         samples = _with_trajectories(samples, feed.teacher.annotate([sample.trajectory for sample in samples]))
@@ -168,8 +168,12 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
         proximal = [replace(one, proximal_logprobs=column) for one, column in zip(trajectories, columns, strict=True)]
         samples = _with_trajectories(samples, proximal)
     finished = algorithm.finish(samples)
-    advantages = _advantages(groups, by_group, finished)
-    return Credit(groups=groups, samples=finished, advantages=advantages, uninformative=by_group.count([]))
+    return Credit(
+        groups=groups,
+        samples=finished,
+        advantages=_advantages(groups, by_group, finished),
+        metrics=algorithm.group_metrics(groups) | {"group/uninformative": float(by_group.count([]))},
+    )
 
 
 def _advantages(

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from graded_groups import GROUPS, SEEDS, TEACHER_COLUMNS, VOCABULARY, attempt, samples_of
+from graded_groups import GROUPS, SEEDS, TEACHER_COLUMNS, VOCABULARY, attempt, groups_of, samples_of
 from pydantic import ValidationError
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -68,7 +68,7 @@ def policy_for(batch, algorithm, seeds=SEEDS, outside: float = 0.0) -> PolicyOut
 
     def column(*shape: int) -> torch.Tensor:
         values = -2 * torch.rand(*shape, generator=seeds, dtype=torch.float64)
-        values[~batch.loss_mask] = outside
+        values[~(batch.loss_mask | batch.lesson_mask)] = outside
         return values.requires_grad_()
 
     shape = batch.token_ids.shape
@@ -122,7 +122,9 @@ def test_gradient_reaches_sampled_tokens_and_nothing_else(name):
     assert torch.isfinite(out.loss)
     assert all(torch.isfinite(value) for value in out.metrics.values())
     assert sum(gradient[batch.loss_mask].abs().sum() for gradient in found) > 0
-    assert not any(gradient[~batch.loss_mask].nan_to_num(1.0).any() for gradient in found)
+    assert batch.lesson_mask.any() == algorithm.imitates_lessons
+    assert all(gradient[batch.lesson_mask].abs().sum() > 0 for gradient in found if algorithm.imitates_lessons)
+    assert not any(gradient[~(batch.loss_mask | batch.lesson_mask)].nan_to_num(1.0).any() for gradient in found)
 
 
 @ALL
@@ -140,7 +142,7 @@ def test_a_source_is_normalised_on_its_own_totals(model, name):
 @ALL
 def test_an_unverifiable_attempt_changes_nobodys_credit(name):
     algorithm = ALGORITHMS[name]()
-    for group in GROUPS:
+    for group in groups_of(algorithm):
         known = replace(group, trajectories=tuple(t for t in group.trajectories if t.status != "unverifiable"))
         found = algorithm.samples(group)
         if algorithm.needs & TEACHER_NEEDS:  # which judges that attempt too, and by no reward
@@ -172,7 +174,7 @@ def test_needs_are_what_the_loss_touches(name):
     def run(absent: set[str]) -> None:
         groups = [
             replace(group, trajectories=tuple(replace(t, **dict.fromkeys(absent)) for t in group.trajectories))
-            for group in GROUPS
+            for group in groups_of(algorithm)
         ]
         samples = [sample for group in groups for sample in algorithm.samples(group)]
         batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
@@ -204,6 +206,8 @@ BESIDE = {
     "ratio": {"surrogate": "clip"},
     "gamma": {},
     "support": {"beta": 0.0},
+    "nu": {"coherence": "paper_gate"},
+    "margin": {"coherence": "gain"},
 }
 OTHER = {
     "dual_clip": 1.01,
@@ -218,6 +222,8 @@ OTHER = {
     "support": "drawn",
     "correction_cap": 1.1,
     "correction_floor": 0.99,
+    "coherence": "none",
+    "nu": 50.0,
 }
 CHOICES = {
     "advantage": "raw",
@@ -244,7 +250,9 @@ def other_value(value, key):
     if key in OTHER and OTHER[key] != value:
         return OTHER[key]
     if key in CHOICES:
-        return CHOICES[key] if CHOICES[key] != value else {"sequence_mean": "token", "reward": "loss"}[value]
+        return (
+            CHOICES[key] if CHOICES[key] != value else {"sequence_mean": "token", "reward": "loss", "population": "sample"}[value]
+        )
     if isinstance(value, bool):
         return not value
     return 0.3 * value + 0.06
@@ -255,16 +263,17 @@ def test_no_key_without_effect(name, key):
     """Setting a key changes the credit, the loss, the gradient or how often rollouts are refilled, or it is refused."""
 
     def outcome(algorithm):
-        flat = replace(
-            GROUPS[0], trajectories=tuple(replace(t, score=Score(value=1.0, verdict=None)) for t in GROUPS[0].trajectories)
-        )
-        samples = algorithm.finish([sample for group in [*GROUPS, flat] for sample in algorithm.samples(group)])
+        groups = groups_of(algorithm)
+        even = [replace(t, score=Score(value=1.0, verdict=None)) for t in groups[0].trajectories if t.origin == "policy"]
+        flat = replace(groups[0], trajectories=tuple(even))
+        samples = algorithm.finish([sample for group in [*groups, flat] for sample in algorithm.samples(group)])
         batch = collate(samples, pad_id=0, sources=("",), dtype=torch.float64)
         policy = policy_for(batch, algorithm, torch.Generator().manual_seed(1))
         out = algorithm.loss(policy, batch, totals(samples, ("",), torch.float64))
         gradient = sum(slope.sum() for slope in gradients(out.loss, policy))
         credit = [(sample.advantage, sample.label, sample.trajectory) for sample in samples]
-        return credit, out.loss.item(), gradient.item(), getattr(algorithm, "max_refills", 0), algorithm.candidates
+        asked = (getattr(algorithm, "max_refills", 0), algorithm.candidates, algorithm.needs_warm_start)
+        return credit, out.loss.item(), gradient.item(), asked
 
     beside = {other: value for other, value in BESIDE.get(key, {}).items() if other != key or key == "kl_estimator"}
     base = ALGORITHMS[name](**beside)
@@ -276,7 +285,7 @@ def test_no_key_without_effect(name, key):
     assert outcome(base) != outcome(changed)
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo"])
+@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "gspo", "rloo", "cispo", "exgrpo"])
 def test_on_the_first_pass_nothing_is_clipped_whatever_precision_sampled(name):
     """The sampler's log-probs here differ widely from the policy's; the policy is still its own old policy."""
     algorithm = ALGORITHMS[name]()
