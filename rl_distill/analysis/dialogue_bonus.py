@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from rl_distill.coherence import Account, Measure, accounts, compared
 from rl_distill.trajectory import Context, Group, Trajectory
-
-Measure = Literal["paper_gate", "gain", "paired", "logp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,22 +19,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Answers that could be judged, and how many of them are correct."""
-
-    correct: int
-    judged: int
-
-    @property
-    def share(self) -> float | None:
-        return self.correct / self.judged if self.judged else None
-
-    def __str__(self) -> str:
-        return f"{self.correct} of {self.judged}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Payment:
     """What a dialogue was paid.
 
     bonus  added to the reward of its answer
@@ -44,6 +28,17 @@ class Account:
 
     bonus: float
     words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Answers that could be judged, and how many of them are correct."""
+
+    correct: int
+    judged: int
+
+    def __str__(self) -> str:
+        return f"{self.correct} of {self.judged}"
 
 
 def terms_of(algorithm: Mapping[str, Any]) -> Terms:
@@ -73,74 +68,54 @@ def ends(group: Group) -> dict[int, Trajectory]:
     return {one.dialogue: one for one in answers(group, "full") if not one.control and one.dialogue is not None}
 
 
-def accounts(group: Group, terms: Terms) -> dict[int, Account]:
-    """An account for each dialogue of a group."""
-    return {dialogue: _account(group, dialogue, end, terms) for dialogue, end in ends(group).items()}
+def payments(group: Group, terms: Terms) -> dict[int, Payment]:
+    """What each dialogue of a group was paid, and why; where nothing is paid, what its replies gained."""
+    measure = terms.measure or "paired"
+    if measure == "logp" and not all(one.reference_logprobs for one in _gold(group)):
+        return {dialogue: Payment(bonus=0.0, words="No log-probs of the gold answer were recorded.") for dialogue in ends(group)}
+    found = accounts(group, measure, nu=terms.nu, margin=terms.margin)
+    sides = (
+        [(tally(own), tally(control)) for own, control in compared(group, measure)] if measure != "logp" else [None] * len(found)
+    )
+    paid = {one.dialogue: _payment(one, pair, terms) for one, pair in zip(found, sides, strict=True)}
+    unjudged = Payment(bonus=0.0, words="The answer could not be judged, so nothing can be compared.")
+    return {dialogue: paid.get(dialogue, unjudged) for dialogue in ends(group)}
 
 
-def _account(group: Group, dialogue: int, end: Trajectory, terms: Terms) -> Account:
-    own, control, words = _MEASURES[terms.measure or "paired"](group, dialogue, end)
-    if own is None or control is None:
-        return Account(bonus=0.0, words=f"{words}, so nothing can be compared: bonus 0.")
-    if terms.measure == "paper_gate":
-        return _gate(end, own, control, words, terms)
-    gain = own - control
-    words += f": gain {number(gain)}"
-    counted = gain
-    if terms.measure == "gain" and terms.margin:
-        counted = gain - terms.margin
-        words += f", less a margin of {number(terms.margin)} {number(counted)}"
+def _payment(account: Account, sides: tuple[Tally, Tally] | None, terms: Terms) -> Payment:
+    bonus = terms.delta * account.paid
+    if account.own is None or account.control is None:
+        return Payment(bonus=bonus, words=f"{_compared(account, sides, terms)}, so nothing can be compared.")
+    words = f"{_compared(account, sides, terms)}{_gained(account.own, account.control, terms)}"
     if terms.measure is None:
-        return Account(bonus=0.0, words=f"{words}. This stage pays no bonus.")
-    if end.status != "correct":
-        return Account(bonus=0.0, words=f"{words}, bonus 0. {_unpaid(end)}")
-    bonus = terms.delta * min(1.0, max(0.0, counted))
-    rate = f" ({number(terms.delta)} x {number(min(1.0, counted))})" if bonus else ""
-    return Account(bonus=bonus, words=f"{words}, bonus {number(bonus)}{rate}.")
+        return Payment(bonus=bonus, words=f"{words}. This stage pays no bonus.")
+    unpaid = "" if account.correct else " Only a correct answer is paid, and this one is wrong."
+    return Payment(bonus=bonus, words=f"{words}, bonus {number(bonus)}.{unpaid}")
 
 
-def _gate(end: Trajectory, own: float, control: float, words: str, terms: Terms) -> Account:
-    opened = own > terms.nu * control
-    words += f". {number(own)} is {'' if opened else 'not '}above {number(terms.nu)} x {number(control)}"
-    words += f", so the gate is {'open' if opened else 'closed'}"
-    if opened and end.status != "correct":
-        return Account(bonus=0.0, words=f"{words}, bonus 0. {_unpaid(end)}")
-    bonus = terms.delta if opened else 0.0
-    return Account(bonus=bonus, words=f"{words}: bonus {number(bonus)}.")
+def _compared(account: Account, sides: tuple[Tally, Tally] | None, terms: Terms) -> str:
+    """What was counted, or measured, on both sides."""
+    if sides is None:
+        own, control = ("unknown" if value is None else number(value) for value in (account.own, account.control))
+        return f"Log-prob of a token of the gold answer {own} after its own replies, {control} after blanked ones"
+    own_count, control_count = sides
+    if terms.measure in ("paper_gate", "gain"):
+        other = "after the first probes alone" if terms.measure == "paper_gate" else "with the problem alone"
+        return f"Over the problem's dialogues, correct in {own_count} after all probes and in {control_count} {other}"
+    return f"Correct in {own_count} with its own replies, in {control_count} with blanked ones"
 
 
-Pair = tuple[float | None, float | None, str]  # with the dialogue, without what is measured, how the words begin
+def _gained(own: float, control: float, terms: Terms) -> str:
+    if terms.measure == "paper_gate":
+        opened = own > terms.nu * control
+        compares = f"{number(own)} is {'' if opened else 'not '}above {number(terms.nu)} x {number(control)}"
+        return f". {compares}: the gate is {'open' if opened else 'closed'}"
+    less = f", less a margin of {number(terms.margin)} {number(own - control - terms.margin)}" if terms.margin else ""
+    return f": gain {number(own - control)}{less}"
 
 
-def _pooled(group: Group, context: Context, name: str) -> Pair:
-    full, other = tally(list(ends(group).values())), tally(answers(group, context))
-    return full.share, other.share, f"Over the problem's dialogues, correct in {full} after all probes and in {other} {name}"
-
-
-def _paired(group: Group, dialogue: int, end: Trajectory) -> Pair:
-    """Blanked dialogues that read the same are one context: their answers count together, whichever dialogue they stand by."""
-    blanked = answers(group, "blanked")
-    asked = {one.messages[:-1] for one in blanked if one.dialogue == dialogue}
-    own, control = tally(answers(group, "full", dialogue)), tally([one for one in blanked if one.messages[:-1] in asked])
-    return own.share, control.share, f"Correct in {own} with its own replies, in {control} with blanked ones"
-
-
-def _logp(group: Group, dialogue: int, end: Trajectory) -> Pair:
-    gold = [one for one in group.trajectories if one.origin == "teacher" and one.control and one.dialogue == dialogue]
-    after = {one.context: mean_reference_logprob(one) for one in gold}
-    own, control = after.get("full"), after.get("blanked")
-    if own is None or control is None:
-        return None, None, "No log-probs of the gold answer were recorded"
-    words = f"Log-prob of a token of the gold answer {number(own)} after its own replies, {number(control)} after blanked ones"
-    return own, control, words
-
-
-_MEASURES = {
-    "paper_gate": lambda group, dialogue, end: _pooled(group, "partial", "after the first probes alone"),
-    "gain": lambda group, dialogue, end: _pooled(group, "direct", "with the problem alone"),
-    "paired": _paired,
-    "logp": _logp,
-}
+def _gold(group: Group) -> list[Trajectory]:
+    return [one for one in group.trajectories if one.origin == "teacher" and one.control]
 
 
 def mean_reference_logprob(attempt: Trajectory) -> float | None:
@@ -154,7 +129,3 @@ def mean_reference_logprob(attempt: Trajectory) -> float | None:
 def number(value: float) -> str:
     """With a true minus sign and no digits that say nothing."""
     return f"{round(value, 4) + 0.0:.4g}".replace("-", "\u2212")
-
-
-def _unpaid(end: Trajectory) -> str:
-    return f"Only a correct answer is paid, and this one is {end.status or 'not judged'}."

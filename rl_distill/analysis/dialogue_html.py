@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from rl_distill.analysis.dialogue_bonus import Account, Terms, accounts, answers, ends, mean_reference_logprob, number, tally
+from rl_distill.analysis.dialogue_bonus import Payment, Terms, answers, ends, mean_reference_logprob, number, payments, tally
 from rl_distill.analysis.dialogue_record import CreditedGroup
 from rl_distill.analysis.dialogue_turns import Decode, Turn, turns_of
 from rl_distill.probes import probes_of
@@ -40,7 +40,7 @@ def group_html(credited: CreditedGroup, place: int, terms: Terms, brush: Brush) 
     beside = f" · beside, {escape(credited.beside)}" if credited.beside else ""
     yield f'<section id="g{place}"><h2>{escape(problem.id)} <small>{escape(problem.source)}{beside}</small></h2>'
     yield f'<p class="text">{escape(problem.prompt)}</p><p>{gold}</p>'
-    paid = accounts(group, terms)
+    paid = payments(group, terms)
     for dialogue, end in ends(group).items():
         opened = " open" if place == 0 and dialogue == min(paid) else ""
         yield f'<details class="dialogue" id="g{place}-{dialogue}"{opened}>'
@@ -75,9 +75,9 @@ def _by_identity(credited: CreditedGroup) -> Advantages:
     return {id(attempt): advantage for attempt, advantage in pairs}
 
 
-def _headline(end: Trajectory, account: Account, advantages: Advantages, terms: Terms) -> str:
+def _headline(end: Trajectory, payment: Payment, advantages: Advantages, terms: Terms) -> str:
     paid = (
-        f'<span class="mark paid">bonus {number(account.bonus)}</span>' if account.bonus else '<span class="mark">no bonus</span>'
+        f'<span class="mark paid">bonus {number(payment.bonus)}</span>' if payment.bonus else '<span class="mark">no bonus</span>'
     )
     return f"<summary><b>Dialogue {end.dialogue}</b> {_outcome(end, advantages)} {paid if terms.measure else ''}</summary>"
 
@@ -93,7 +93,7 @@ def _outcome(attempt: Trajectory, advantages: Advantages) -> str:
     words = [credit_words(attempt, advantages[id(attempt)])]
     if attempt.score is not None and attempt.score.value is not None:
         parts = ", ".join(f"{escape(name)} {number(value)}" for name, value in attempt.score.parts.items() if value is not None)
-        words.insert(0, f"reward {number(attempt.score.value)}{f' ({parts})' if parts else ''}")
+        words.insert(0, f"reward {number(attempt.score.value)}{f' ({parts})' if len(attempt.score.parts) > 1 else ''}")
     return f'{" ".join(facts)} <span class="credit">{" · ".join(words)}</span>'
 
 

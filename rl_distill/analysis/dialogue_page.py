@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from rl_distill.analysis.dialogue_bonus import Terms, accounts, answers, ends, number, tally
+from rl_distill.analysis.dialogue_bonus import Terms, answers, ends, number, payments, tally
 from rl_distill.analysis.dialogue_html import CONTEXTS, Brush, group_html
 from rl_distill.analysis.dialogue_record import RecordedStep, recorded_step, tokenizer_of
 from rl_distill.analysis.dialogue_turns import Decode
@@ -90,9 +90,9 @@ def _overview(recorded: RecordedStep) -> Iterator[str]:
     heads = "".join(f'<th class="number">{name}</th>' for name in [*shown, "bonus paid"])
     yield f'<div class="wide"><table><caption class="soft">Correct answers by context</caption><tr><th>problem</th>{heads}</tr>'
     for place, one in enumerate(recorded.groups):
-        paid = accounts(one.group, recorded.terms.get(one.beside, Terms()))
+        paid = payments(one.group, recorded.terms.get(one.beside, Terms()))
         cells = [*(str(tally(answers(one.group, context))) for context in shown)]
-        cells.append(f"{sum(account.bonus > 0 for account in paid.values())} of {len(paid)}")
+        cells.append(f"{sum(payment.bonus > 0 for payment in paid.values())} of {len(paid)}")
         row = "".join(f'<td class="number">{cell}</td>' for cell in cells)
         yield f'<tr><td><a href="#g{place}">{escape(one.group.problem.id)}</a></td>{row}</tr>'
     yield "</table></div>"
