@@ -74,15 +74,16 @@ def payments(group: Group, terms: Terms) -> dict[int, Payment]:
     if measure == "logp" and not all(one.reference_logprobs for one in _gold(group)):
         return {dialogue: Payment(bonus=0.0, words="No log-probs of the gold answer were recorded.") for dialogue in ends(group)}
     found = accounts(group, measure, nu=terms.nu, margin=terms.margin)
-    sides = (
-        [(tally(own), tally(control)) for own, control in compared(group, measure)] if measure != "logp" else [None] * len(found)
-    )
-    paid = {one.dialogue: _payment(one, pair, terms) for one, pair in zip(found, sides, strict=True)}
+    both = compared(group, measure) if measure != "logp" else [None] * len(found)
+    paid = {one.dialogue: _payment(one, sides, terms) for one, sides in zip(found, both, strict=True)}
     unjudged = Payment(bonus=0.0, words="The answer could not be judged, so nothing can be compared.")
     return {dialogue: paid.get(dialogue, unjudged) for dialogue in ends(group)}
 
 
-def _payment(account: Account, sides: tuple[Tally, Tally] | None, terms: Terms) -> Payment:
+Sides = tuple[list[Trajectory], list[Trajectory]]  # answers after a dialogue, and those that they are compared with
+
+
+def _payment(account: Account, sides: Sides | None, terms: Terms) -> Payment:
     bonus = terms.delta * account.paid
     if account.own is None or account.control is None:
         return Payment(bonus=bonus, words=f"{_compared(account, sides, terms)}, so nothing can be compared.")
@@ -93,16 +94,17 @@ def _payment(account: Account, sides: tuple[Tally, Tally] | None, terms: Terms) 
     return Payment(bonus=bonus, words=f"{words}, bonus {number(bonus)}.{unpaid}")
 
 
-def _compared(account: Account, sides: tuple[Tally, Tally] | None, terms: Terms) -> str:
+def _compared(account: Account, sides: Sides | None, terms: Terms) -> str:
     """What was counted, or measured, on both sides."""
     if sides is None:
         own, control = ("unknown" if value is None else number(value) for value in (account.own, account.control))
         return f"Log-prob of a token of the gold answer {own} after its own replies, {control} after blanked ones"
-    own_count, control_count = sides
+    own_count, control_count = map(tally, sides)
     if terms.measure in ("paper_gate", "gain"):
         other = "after the first probes alone" if terms.measure == "paper_gate" else "with the problem alone"
         return f"Over the problem's dialogues, correct in {own_count} after all probes and in {control_count} {other}"
-    return f"Correct in {own_count} with its own replies, in {control_count} with blanked ones"
+    pooled = " (blanked, several dialogues read alike)" if any(one.dialogue != account.dialogue for one in sides[1]) else ""
+    return f"Correct in {own_count} with its own replies, in {control_count} with blanked ones{pooled}"
 
 
 def _gained(own: float, control: float, terms: Terms) -> str:

@@ -80,7 +80,7 @@ def recorded_step(run: Path, stage: str | None = None, step: int | None = None) 
     shown = max(found[stage]) if step is None else step
     if shown not in found[stage]:
         recorded = ", ".join(map(str, sorted(found[stage])))
-        raise InputError("--step", f"of stage {stage!r} {step} has recorded no dialogues", f"give one of {recorded}")
+        raise InputError("--step", f"is {step}, and stage {stage!r} recorded dialogues in steps {recorded}", "give one of those")
     return RecordedStep(
         stage=stage,
         step=shown,
