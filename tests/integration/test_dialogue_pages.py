@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import yaml
 from tiny_runs import RecipeFile, rolled_out
 from told_dialogues import credits, dialogue_group
 
+from rl_distill.analysis.dialogue_record import tokenizer_of
+from rl_distill.analysis.dialogue_turns import pieces
+from rl_distill.models.loading import load_tokenizer
 from rl_distill.records import group_to_dict
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -108,6 +112,20 @@ def test_a_run_records_each_attempts_credit_and_one_without_dialogues_gets_no_pa
     assert not (recipe.run_dir / "dialogues.html").exists()
     code, _, err = cli("dialogues", recipe.run_dir)
     assert code == 2 and "has recorded no dialogues" in err and err.count("\n") == 1
+
+
+def test_the_runs_own_tokenizer_shows_its_tokens_special_ones_included(tiny_recipe: Callable[..., RecipeFile], cli: Cli) -> None:
+    recipe = tiny_recipe(rolled_out())
+    assert cli("train", recipe.path)[0] == 0
+    decode, tokenizer = tokenizer_of(recipe.run_dir), load_tokenizer(str(recipe.run_dir / "final"))
+    assert decode is not None
+    for row in rollouts(recipe):
+        for attempt in row["trajectories"]:
+            ids = attempt["token_ids"]
+            assert decode(ids) == tokenizer.decode(ids) and "".join(pieces(ids, decode)) == decode(ids)
+    shutil.rmtree(recipe.run_dir / "final")
+    shutil.rmtree(recipe.run_dir / "stages")
+    assert tokenizer_of(recipe.run_dir) is None
 
 
 def test_what_credit_was_measured_with_is_recorded_beside_it(tiny_recipe: Callable[..., RecipeFile], cli: Cli) -> None:

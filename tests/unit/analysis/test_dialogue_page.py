@@ -126,9 +126,10 @@ def test_a_context_without_answers_has_no_card() -> None:
 
 def test_the_page_says_what_was_paid_and_why() -> None:
     page = Page(dialogue_page(step(measure="paired", delta=0.2), run="run", decode=decode))
+    alike = "with blanked ones (blanked, several dialogues read alike)"
     assert [text for _, text in page.of_class("why")] == [
-        "Correct in 2 of 2 with its own replies, in 0 of 2 with blanked ones (blanked, several dialogues read alike): gain 1, bonus 0.2.",
-        "Correct in 0 of 2 with its own replies, in 0 of 2 with blanked ones (blanked, several dialogues read alike): gain 0, bonus 0. "
+        f"Correct in 2 of 2 with its own replies, in 0 of 2 {alike}: gain 1, bonus 0.2.",
+        f"Correct in 0 of 2 with its own replies, in 0 of 2 {alike}: gain 0, bonus 0. "
         "Only a correct answer is paid, and this one is wrong.",
     ]
     assert [attrs["class"] for attrs, _ in page.of_class("why")] == ["why paid", "why"]
