@@ -103,7 +103,9 @@ def _compared(account: Account, sides: Sides | None, terms: Terms) -> str:
     if terms.measure in ("paper_gate", "gain"):
         other = "after the first probes alone" if terms.measure == "paper_gate" else "with the problem alone"
         return f"Over the problem's dialogues, correct in {own_count} after all probes and in {control_count} {other}"
-    pooled = " (blanked, several dialogues read alike)" if any(one.dialogue != account.dialogue for one in sides[1]) else ""
+    pooled = (
+        " (of all dialogues that read alike when blanked)" if any(one.dialogue != account.dialogue for one in sides[1]) else ""
+    )
     return f"Correct in {own_count} with its own replies, in {control_count} with blanked ones{pooled}"
 
 

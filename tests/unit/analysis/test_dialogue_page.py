@@ -126,7 +126,7 @@ def test_a_context_without_answers_has_no_card() -> None:
 
 def test_the_page_says_what_was_paid_and_why() -> None:
     page = Page(dialogue_page(step(measure="paired", delta=0.2), run="run", decode=decode))
-    alike = "with blanked ones (blanked, several dialogues read alike)"
+    alike = "with blanked ones (of all dialogues that read alike when blanked)"
     assert [text for _, text in page.of_class("why")] == [
         f"Correct in 2 of 2 with its own replies, in 0 of 2 {alike}: gain 1, bonus 0.2.",
         f"Correct in 0 of 2 with its own replies, in 0 of 2 {alike}: gain 0, bonus 0. "
