@@ -58,6 +58,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
     return {
         "train": ("run the stages of a recipe, or continue its run folder", _train_arguments, _train),
         "replay": ("repeat a run from its records, and see that every number is the same to the bit", _replay_arguments, _replay),
+        "dialogues": ("a page to look at a run's probe dialogues: tokens, contexts, bonuses", _dialogues_arguments, _dialogues),
         "status": ("what a run is doing: its workers, their weights, queues and rates", _status_arguments, _status),
         "recipes": ("list the recipes, or every key with its default, unit and source", _recipes_arguments, _recipes),
         "doctor": ("check this machine, and what a recipe needs, and say what will not work and why", _doctor_arguments, _doctor),
@@ -75,6 +76,8 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.dialogue_page import write_dialogue_page
+    from rl_distill.analysis.dialogue_record import has_dialogues
     from rl_distill.analysis.plots import plot_run
     from rl_distill.analysis.table import HEADER, markdown, route_rows
     from rl_distill.recipe import load_recipe
@@ -88,6 +91,7 @@ def _train(parsed: argparse.Namespace) -> int:
         table = markdown(HEADER, route_rows(summary["routes"]))
         (recipe.folder / "table.md").write_text(table + "\n")
         plot_run(summary["routes"], read_metrics(recipe.folder / "metrics.jsonl"), recipe.folder / "curves.png")
+        page = write_dialogue_page(recipe.folder) if has_dialogues(recipe.folder) else None
     except InputError:
         raise
     except (Exception, KeyboardInterrupt) as error:
@@ -98,6 +102,8 @@ def _train(parsed: argparse.Namespace) -> int:
         f"\n{table}\n\ntable: {recipe.folder / 'table.md'}   figure: {recipe.folder / 'curves.png'}   "
         f"student: {recipe.folder / 'final'}"
     )
+    if page is not None:
+        print(f"dialogues: {page}")
     return 0
 
 
@@ -158,6 +164,22 @@ def _curate(parsed: argparse.Namespace) -> int:
     print(f"published: {published}")
     if parsed.push:
         print(f"pushed: {push(published, parsed.push)}")
+    return 0
+
+
+def _dialogues_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="its folder")
+    command.add_argument("--stage", metavar="S", help="none is the last that recorded dialogues")
+    command.add_argument(
+        "--step", type=int, metavar="N", help="as metrics.jsonl counts the stage's steps; none is the last recorded"
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="none is RUN/dialogues.html")
+
+
+def _dialogues(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.dialogue_page import write_dialogue_page
+
+    print(write_dialogue_page(parsed.run, stage=parsed.stage, step=parsed.step, out=parsed.out))
     return 0
 
 

@@ -6,7 +6,7 @@ answer is ever paid, so that a right one is always worth more than a wrong one, 
 being bad at it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -64,8 +64,19 @@ def accounts(group: Group, measure: Measure, *, nu: float = 1.0, margin: float =
         margin: of `gain`.
     """
     ends = dialogues(group)
-    found = _MEASURES[measure](group, ends)
+    if measure == "logp":
+        found = _logp(group, ends)
+    else:
+        found = [(_share(own), _share(control)) for own, control in compared(group, measure)]
     return [_account(end, *pair, measure=measure, nu=nu, margin=margin) for end, pair in zip(ends, found, strict=True)]
+
+
+def compared(group: Group, measure: Measure) -> list[tuple[list[Trajectory], list[Trajectory]]]:
+    """The answers that were judged on both sides of each account of `dialogues(group)`, in order; `logp` compares none."""
+    ends = dialogues(group)
+    if measure == "paired":
+        return _paired(group, ends)
+    return [(ends, _of(group, "partial" if measure == "paper_gate" else "direct"))] * len(ends)
 
 
 Pair = tuple[float | None, float | None]  # own, control
@@ -80,39 +91,23 @@ def _account(end: Trajectory, own: float | None, control: float | None, *, measu
     return Account(dialogue=dialogue, correct=correct, own=own, control=control, paid=paid)
 
 
-def _gate(group: Group, ends: Sequence[Trajectory]) -> list[Pair]:
-    return [(_share(ends), _share(_of(group, "partial")))] * len(ends)
-
-
-def _gain(group: Group, ends: Sequence[Trajectory]) -> list[Pair]:
-    return [(_share(ends), _share(_of(group, "direct")))] * len(ends)
-
-
-def _paired(group: Group, ends: Sequence[Trajectory]) -> list[Pair]:
+def _paired(group: Group, ends: Sequence[Trajectory]) -> list[tuple[list[Trajectory], list[Trajectory]]]:
     """Blanked dialogues that read the same are one context: their answers count together, whichever dialogue they stand by."""
     further, blanked = _of(group, "full"), _of(group, "blanked")
     asked = {one.dialogue: _asked(one) for one in group.trajectories if one.context == "blanked"}
 
-    def pair(end: Trajectory) -> Pair:
+    def sides(end: Trajectory) -> tuple[list[Trajectory], list[Trajectory]]:
         own = [end, *(one for one in further if one.control and one.dialogue == end.dialogue)]
         alike = [one for one in blanked if _asked(one) == asked.get(end.dialogue)]
-        return _share(own), _share(alike)
+        return own, alike
 
-    return [pair(end) for end in ends]
+    return [sides(end) for end in ends]
 
 
 def _logp(group: Group, ends: Sequence[Trajectory]) -> list[Pair]:
     gold = [one for one in group.trajectories if one.origin == "teacher" and one.control]
     after = {(one.dialogue, one.context): _mean_reference_logprob(one) for one in gold}
     return [(after.get((end.dialogue, "full")), after.get((end.dialogue, "blanked"))) for end in ends]
-
-
-_MEASURES: dict[Measure, Callable[[Group, Sequence[Trajectory]], list[Pair]]] = {
-    "paper_gate": _gate,
-    "gain": _gain,
-    "paired": _paired,
-    "logp": _logp,
-}
 
 
 def _of(group: Group, context: Context) -> list[Trajectory]:

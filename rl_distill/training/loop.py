@@ -75,10 +75,26 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What one round of the loop did: the groups of each source by its name, and the metrics."""
+class Credit:
+    """What an algorithm made of the groups of one source.
 
-    groups: Mapping[str, Sequence[Group]]
+    groups      as it read them, with the columns that its credit needed
+    samples     what is trained on
+    advantages  of each attempt of each group; None of one that was not trained on, or is a lesson
+    metrics     of how the samples came by their credit
+    """
+
+    groups: Sequence[Group]
+    samples: Sequence[Sample]
+    advantages: Sequence[Sequence[float | None]]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one round of the loop did: the credit of each source by its name, and the metrics."""
+
+    credit: Mapping[str, Credit]
     metrics: Mapping[str, float]
 
 
@@ -95,8 +111,8 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         sampled = time.perf_counter()
         credit = {feed.term.source: credited(feed, groups[feed.term.source], parts) for feed in parts.feeds}
         annotated = time.perf_counter()
-        samples = [sample for share, _ in credit.values() for sample in share]
-        rounds = _mini_batches_of_all([share for share, _ in credit.values()], parts.mini_batches)
+        samples = [sample for share in credit.values() for sample in share.samples]
+        rounds = _mini_batches_of_all([share.samples for share in credit.values()], parts.mini_batches)
         first = progress.step * parts.mini_batches  # a round with nothing to train on moves the schedule all the same
         reports = [parts.learner.step(part, schedule_step=first + place).metrics for place, part in enumerate(rounds)]
         trained = time.perf_counter()
@@ -105,9 +121,9 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         metrics = looked | _means(reports) | synced
         looked = {}
         for feed in parts.feeds:
-            facts = {**feed.source.report(), **credit[feed.term.source][1]}
+            facts = {**feed.source.report(), **credit[feed.term.source].metrics}
             if feed.teacher:
-                scored = sum(len(sample.trajectory.token_ids) for sample in credit[feed.term.source][0])
+                scored = sum(len(sample.trajectory.token_ids) for sample in credit[feed.term.source].samples)
                 facts["distillation/teacher_tokens"] = float(scored)
             metrics |= {feed.term.path(name): value for name, value in facts.items()}
         metrics |= {
@@ -124,12 +140,12 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
             trained_tokens=progress.trained_tokens + sum(sample.trajectory.num_sampled for sample in samples),
             seconds=progress.seconds + ended - started,
         )
-        after_step(progress, Step(groups=groups, metrics=metrics))
+        after_step(progress, Step(credit=credit, metrics=metrics))
     return progress
 
 
-def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sample], dict[str, float]]:
-    """The step's samples of one source with the columns that its algorithm needs, and metrics of how they came by their credit.
+def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
+    """The step's samples of one source with the columns that its algorithm needs.
 
     Units get the group's place, so that no two groups share one.
     """
@@ -151,8 +167,22 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> tuple[list[Sa
         columns = parts.learner.logprobs(trajectories, temperature=feed.term.temperature)
         proximal = [replace(one, proximal_logprobs=column) for one, column in zip(trajectories, columns, strict=True)]
         samples = _with_trajectories(samples, proximal)
-    facts = algorithm.group_metrics(groups) | {"group/uninformative": float(by_group.count([]))}
-    return algorithm.finish(samples), facts
+    finished = algorithm.finish(samples)
+    return Credit(
+        groups=groups,
+        samples=finished,
+        advantages=_advantages(groups, by_group, finished),
+        metrics=algorithm.group_metrics(groups) | {"group/uninformative": float(by_group.count([]))},
+    )
+
+
+def _advantages(
+    groups: Sequence[Group], by_group: Sequence[Sequence[Sample]], finished: Sequence[Sample]
+) -> list[list[float | None]]:
+    """Each attempt's final credit. `finished` are the samples of `by_group` in their order; those still hold the attempts."""
+    given = (sample for members in by_group for sample in members)
+    final = {id(one.trajectory): last.advantage for one, last in zip(given, finished, strict=True) if not last.lesson}
+    return [[final.get(id(attempt)) for attempt in group.trajectories] for group in groups]
 
 
 def mini_batches(samples: Sequence[Sample], count: int) -> list[list[Sample]]:

@@ -49,13 +49,14 @@ class RunFolder:
     metrics.jsonl        one line a step
     ledger.jsonl         every group trained on, once
     schedule.jsonl       every shard of requests: who sampled it, with which weights from which step of decoding on
-    trajectories/        rollouts.jsonl: sampled attempts in full, of every so many steps
+    trajectories/        rollouts.jsonl: sampled attempts in full with their advantages, of every so many steps
     checkpoints/STAGE/   what a stage needs to go on
     stages/STAGE/        a finished stage: student/ (Hugging Face format), result.json, evaluation.jsonl
     final/               the last stage's student
     stopped/             of a replay that was told to stop: student/ as it was after that step
     replay/              the newest replay of this run, unless it was put elsewhere
     summary.json         the table; it is there only if the run has come to its end
+    dialogues.html       of a run with probe dialogues: a page to look at them
     workers.json         the living workers of a cluster, while a run works
     logs/                what they print, a file each; stacks.txt when one was silent for too long
     """

@@ -19,7 +19,7 @@ from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.alarms import AlarmBoard
 from rl_distill.training.build import Workshop
 from rl_distill.training.interruption import Interrupted, Reached, StopRequest
-from rl_distill.training.loop import Parts, Progress, Step, train
+from rl_distill.training.loop import Credit, Parts, Progress, Step, train
 from rl_distill.training.run_folder import STOPPED, RunFolder
 from rl_distill.trajectory import Group
 
@@ -150,7 +150,7 @@ class StageRun:
             "run/generated_tokens": float(progress.generated_tokens),
             "run/trained_tokens": float(progress.trained_tokens),
         }
-        self._write_records(step, done.groups)
+        self._write_records(step, done.credit)
         self.records.trackers.log(self.name, step, metrics)
         for alert in alerts:
             self.alarms.append({"alarm": alert.alarm, "step": step, "text": alert.text})
@@ -180,9 +180,9 @@ class StageRun:
         """The student as it is after a step; where it samples its own attempts, the engine has these weights already."""
         return self.workshop.evaluate(None if self.parts.sync else self.parts.learner.publish(progress.step))
 
-    def _write_records(self, step: int, groups: Mapping[str, Sequence[Group]]) -> None:
-        for source, members in groups.items():
-            for group in members:
+    def _write_records(self, step: int, credit: Mapping[str, Credit]) -> None:
+        for source, share in credit.items():
+            for group in share.groups:
                 self.records.ledger.write({**self._place(step, source), **_ledger_entry(group)})
         for feed in self.parts.feeds:
             for line in feed.source.schedule:
@@ -192,9 +192,11 @@ class StageRun:
             return
         for feed in self.parts.feeds:
             if feed.source.live:
-                for group in groups[feed.term.source]:
-                    self.records.trajectories.write({**self._place(step, feed.term.source), **group_to_dict(group)})
-                rows = [row for group in groups[feed.term.source] for row in _table_rows(group)]
+                share = credit[feed.term.source]
+                for group, advantages in zip(share.groups, share.advantages, strict=True):
+                    line = {**self._place(step, feed.term.source), **group_to_dict(group), "advantages": advantages}
+                    self.records.trajectories.write(line)
+                rows = [row for group in share.groups for row in _table_rows(group)]
                 name = feed.term.path(f"rollouts/{self.name}")
                 self.records.trackers.table(self.first_step + step, name, TABLE_COLUMNS, rows)
 
