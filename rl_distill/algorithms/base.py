@@ -8,7 +8,7 @@ from enum import Enum
 from torch import Tensor
 
 from rl_distill.batch import Batch, Candidates, PolicyOutput, Totals
-from rl_distill.trajectory import Group, Sample
+from rl_distill.trajectory import Context, Group, Sample
 
 
 class Need(Enum):
@@ -61,6 +61,26 @@ class Algorithm(ABC):
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset()
+
+    @property
+    def contexts(self) -> frozenset[Context]:
+        """Contexts beside `full` whose attempts its credit compares; none for an algorithm that knows no dialogues."""
+        return frozenset()
+
+    @property
+    def needs_gold_replies(self) -> bool:
+        """Whether its credit asks how likely each dialogue makes the gold answer."""
+        return False
+
+    @property
+    def imitates_lessons(self) -> bool:
+        """Whether it imitates, beside its objective, what a teacher says in the dialogues that it learns from."""
+        return False
+
+    @property
+    def needs_warm_start(self) -> bool:
+        """Whether it refuses a student that no earlier stage has taught from data."""
+        return False
 
     @property
     def candidates(self) -> Candidates | None:

@@ -27,6 +27,7 @@ from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, Sampling, StreamingEngine, load_checked, torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.inline_sampler import InlineSampler
+from rl_distill.rollout.interview import Interviewer
 from rl_distill.rollout.scripted import ReplayedEngine, Script, ScriptedSampling
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
 from rl_distill.training.loop import Feed, Parts
@@ -67,6 +68,7 @@ class Workshop:
         self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
         self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
+        self._notes: dict[str, str] = {}  # by the source that they are about
         self._size = preflight(recipe, self.tokenizer)
         self._script = script
         self._host = _host(recipe, self._size, say)
@@ -165,6 +167,7 @@ class Workshop:
                 problems = self._input(name, objective)
                 if isinstance(problems, Tokenized) and len(problems) <= REMEMBERED_GROUPS:
                     notes += self._check_useful(objective, problems)
+        notes += self._notes.values()
         if self.recipe.evaluation is not None and self._evaluator is None:
             with _named("evaluation"):
                 self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
@@ -250,8 +253,26 @@ class Workshop:
                 with _named(f"{field}.rewards"):
                     for reward in WeightedRewards(settings.rewards).rewards:
                         reward.check_machine()
-                self._inputs[field] = prompts_for(settings, groups, self.prompter, field)
+                prompts = prompts_for(settings, groups, self.prompter, field, self._interviewer(objective))
+                if settings.dialogue is not None and len(prompts) < len(groups):
+                    self._notes[field] = (
+                        f"note: {field}.problems: dialogues are held about {len(prompts)} of {len(groups)} problems; the others "
+                        f"have fewer than {settings.dialogue.num_probes} probes that may be asked, or are too long"
+                    )
+                self._inputs[field] = prompts
         return self._inputs[field]
+
+    def _interviewer(self, objective: Objective) -> Interviewer | None:
+        """Who words the dialogues of an objective; None where problems are put alone."""
+        source = objective.source
+        if not isinstance(source, RolloutSourceConfig) or source.dialogue is None:
+            return None
+        return Interviewer(
+            prompter=self.prompter,
+            settings=source.dialogue,
+            max_tokens=source.sampling.max_tokens,
+            lessons=objective.algorithm.imitates_lessons,
+        )
 
     def _check_useful(self, objective: Objective, problems: Tokenized) -> list[str]:
         """Read a data set that fits in memory: an attempt that is too long, or nothing to learn from, shows now."""
@@ -280,7 +301,7 @@ class Workshop:
         engine = self._shared_engine()
         sampler = engine if isinstance(engine, StreamingEngine) else InlineSampler(engine)
         self._open.append(_Abandoning(sampler))
-        return RolloutSource(settings, problems, sampler, learnt, refills, seed, place, steps)
+        return RolloutSource(settings, problems, sampler, learnt, refills, seed, place, steps, self._interviewer(objective))
 
     def _steps(self, training: Training, source: Source) -> int | None:
         if training.epochs is None:
