@@ -21,7 +21,7 @@ def rollout_metrics(groups: Sequence[Group], generated_tokens: int) -> dict[str,
     values = [[t.reward for t in members if t.reward is not None] for members in by_group]
     flat = [len(set(found)) == 1 for found in values if len(found) > 1]  # one reward alone is neither flat nor not
     metrics |= {
-        "rollout/response_tokens": sum(map(response_tokens, attempts)) / len(attempts),
+        "rollout/response_tokens": sum(len(trajectory.response_ids) for trajectory in attempts) / len(attempts),
         "rollout/truncated_fraction": sum(trajectory.finish_reason == "length" for trajectory in attempts) / len(attempts),
         "rollout/unverifiable": float(sum(trajectory.status == "unverifiable" for trajectory in attempts)),
     }
@@ -48,11 +48,6 @@ def correct_fraction(attempts: Sequence[Trajectory]) -> float | None:
     """Of those that could be judged; None if none could."""
     judged = [attempt.status == "correct" for attempt in attempts if attempt.status in ("correct", "wrong")]
     return sum(judged) / len(judged) if judged else None
-
-
-def response_tokens(attempt: Trajectory) -> int:
-    """Sampled tokens of the answer: those behind the last turn that was put."""
-    return next((place for place, own in enumerate(reversed(attempt.sampled)) if not own), len(attempt.sampled))
 
 
 def _part_means(attempts: Sequence[Trajectory]) -> dict[str, float]:

@@ -162,21 +162,10 @@ class RolloutSource:
         return scored
 
 
-def prompts_for(
-    settings: RolloutSourceConfig,
-    groups: Sequence[Group],
-    prompter: Prompter,
-    field: str,
-    interviewer: Interviewer | None = None,
-) -> Sequence[Prompt]:
-    """Problems as prompts, checked against the student's context and, where gold answers are looked at, for those.
-
-    Behind dialogues only problems that dialogues can be held about are left.
-    """
+def prompts_for(settings: RolloutSourceConfig, groups: Sequence[Group], prompter: Prompter, field: str) -> Sequence[Prompt]:
+    """Problems as prompts, checked against the student's context and, where gold answers are looked at, for those."""
     graded = any(reward.name == "accuracy" for reward in settings.rewards)
-    if interviewer is not None:
-        groups = interviewer.askable(groups, f"{field}.problems")
-        graded |= interviewer.settings.gold_reply is not None
+    graded |= settings.dialogue is not None and settings.dialogue.gold_reply is not None
     return prompter.prompts(
         groups, settings.sampling, field=f"{field}.problems", graded=graded, max_prompt_tokens=settings.max_prompt_tokens
     )
