@@ -11,7 +11,7 @@ from rl_distill.rewards.base import Attempt, Reward
 class SoftOverlong(Reward):
     """DAPO's soft overlong punishment (arXiv:2503.14476, eq. 13), added to the accuracy.
 
-    With L tokens of response: 0 up to `max_tokens - cache_tokens`, then falling in a straight line to -1 at `max_tokens`, -1 above.
+    A response of L tokens gets 0 up to `max_tokens - cache_tokens`, then less in a straight line, -1 from `max_tokens` on.
     A trajectory without tokens (text that nobody tokenised) has no length, hence no reward (None).
     """
 
