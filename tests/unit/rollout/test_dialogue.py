@@ -37,7 +37,9 @@ def test_another_run_stage_step_or_epoch_draws_others(address):
 def test_what_leaks_is_never_drawn():
     plain = [dict(probe, leaks_gold=place < 2) for place, probe in enumerate(PROBLEM.metadata["probes"])]
     leaky = replace(PROBLEM, metadata={"probes": plain})
-    assert {probe.rule for step in range(20) for probe in drawn_probes(leaky, 2, step)} == {p.rule for p in probes_of(PROBLEM)[2:]}
+    assert {probe.rule for step in range(20) for probe in drawn_probes(leaky, 2, step)} == {
+        p.rule for p in probes_of(PROBLEM)[2:]
+    }
 
 
 def test_the_turns_of_a_dialogue_are_its_replies_its_answer_and_its_branches():
@@ -49,12 +51,12 @@ def test_the_turns_of_a_dialogue_are_its_replies_its_answer_and_its_branches():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_partial": 3}, "num_partial 3 is not below num_probes 3"),
-        ({"num_partial": 4}, "num_partial 4 is not below num_probes 3"),
-        ({"branches": {}}, "num_partial has no effect"),
-        ({"branches": {"partial": 1}}, "blank_reply has no effect"),
-        ({"branches": {"partial": 1, "blanked": 1}}, "think_longer has no effect"),
-        ({"gold_reply": "so it is"}, "gold_reply does not say the answer"),
+        ({"num_partial": 3}, "num_partial: 3 is not below num_probes 3"),
+        ({"num_partial": 4}, "num_partial: 4 is not below num_probes 3"),
+        ({"branches": {}}, "num_partial: has no effect"),
+        ({"branches": {"partial": 1}}, "blank_reply: has no effect"),
+        ({"branches": {"partial": 1, "blanked": 1}}, "think_longer: has no effect"),
+        ({"gold_reply": "so it is"}, "gold_reply: does not say the answer"),
         ({"branches": {"blank": 1}}, "blanked"),
         ({"num_probes": 0}, "num_probes"),
     ],

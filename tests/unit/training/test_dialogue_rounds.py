@@ -86,6 +86,13 @@ def rounds(
     )
 
 
+def only(**branches):
+    """Settings with these branches and no others."""
+    plain = parse(DialogueConfig, {})
+    partial = DIALOGUE["num_partial"] if "partial" in branches else plain.num_partial
+    return {"branches": branches, "num_partial": partial, "blank_reply": "", "think_longer": plain.think_longer}
+
+
 @pytest.fixture(scope="module")
 def made() -> DialogueRounds:
     return rounds()
@@ -107,11 +114,12 @@ def turns_of(trajectory):
     return [(own, tuple(token for _, token in run)) for own, run in runs]
 
 
-def inner_special(trajectory) -> bool:
-    """Whether the untrained student said a special token inside a turn, which no text shows."""
-    special = set(TOKENIZER.all_special_ids)
-    said = [tokens for own, tokens in turns_of(trajectory) if own]
-    return any(set(tokens[:-1]) & special or (set(tokens[-1:]) & special) - {TOKENIZER.eos_token_id} for tokens in said)
+def is_plain(trajectory, tokenizer=TOKENIZER) -> bool:
+    """Whether nobody said a special token within a turn, as an untrained student may: no text shows it."""
+    start, end = tokenizer.convert_tokens_to_ids("<|im_start|>"), tokenizer.eos_token_id
+    counts, messages = Counter(trajectory.token_ids), len(trajectory.messages)
+    cut = trajectory.token_ids[-1] != end
+    return counts[start] == messages and counts[end] == messages - cut and not counts[tokenizer.pad_token_id]
 
 
 def test_a_group_holds_its_dialogues_first_and_then_the_branches_of_each(groups):
@@ -127,7 +135,7 @@ def test_a_group_holds_its_dialogues_first_and_then_the_branches_of_each(groups)
 
 def test_the_stream_is_the_conversation_as_the_template_prints_it(groups):
     looked = 0
-    for trajectory in (t for group in groups for t in group.trajectories if not inner_special(t)):
+    for trajectory in (t for group in groups for t in group.trajectories if is_plain(t)):
         rendered = TOKENIZER.apply_chat_template([m._asdict() for m in trajectory.messages], tokenize=False)
         expected = tuple(TOKENIZER.encode(rendered, add_special_tokens=False))
         assert trajectory.token_ids == expected[: len(trajectory.token_ids)]
@@ -139,17 +147,23 @@ def test_the_stream_is_the_conversation_as_the_template_prints_it(groups):
 @pytest.mark.parametrize("system", [None, "be brief"])
 def test_the_stream_is_the_conversation_of_a_tokenizer_that_spells_every_blank_too(system):
     tokenizer = byte_bpe_tokenizer([group.problem.prompt for group in PROBLEMS], 300)
-    made = rounds(model=policy(len(tokenizer), 1024), tokenizer=tokenizer, context=1024, system=system, size=2)
-    looked = 0
+    model = policy(len(tokenizer), 1024)
+    model.lm_head = says_only(model.lm_head, [*tokenizer.encode("0123456789 ab\n"), tokenizer.eos_token_id])
+    made = rounds(model=model, tokenizer=tokenizer, context=1024, system=system, size=2)
     for trajectory in (t for group in made.take(0) for t in group.trajectories):
         text = tokenizer.decode(trajectory.token_ids)
-        said = [token for own, tokens in turns_of(trajectory) for token in tokens[:-1] if own]
-        if set(said) & set(tokenizer.all_special_ids) or "\ufffd" in text:
-            continue
         rendered = tokenizer.apply_chat_template([m._asdict() for m in trajectory.messages], tokenize=False)
         assert rendered.startswith(text) and rendered[len(text) :] in ("\n", "<|im_end|>\n")
-        looked += 1
-    assert looked > 5
+        assert (trajectory.messages[0].role == "system") == (system is not None)
+
+
+def says_only(head, allowed):
+    """An output layer that gives other tokens no chance."""
+    bias = torch.full((head.out_features,), -1e4)
+    bias[allowed] = 0.0
+    made = torch.nn.Linear(head.in_features, head.out_features)
+    made.weight, made.bias = head.weight, torch.nn.Parameter(bias)
+    return made.eval()
 
 
 def test_only_what_the_student_chose_is_sampled(made, groups):
@@ -244,7 +258,7 @@ def test_turn_t_of_all_dialogues_is_one_call_and_so_are_all_answers(made, groups
 
 
 def test_a_dialogue_and_a_partial_branch_cost_what_the_formula_says():
-    made = rounds(branches={"partial": 1}, blank_reply="", think_longer=parse(DialogueConfig, {}).think_longer)
+    made = rounds(**only(partial=1))
     made.take(0)
     assert sum(map(len, made.sampler.engine.calls)) == SIZE * (GROUP * (PROBES + 1) + GROUP)
 
@@ -291,14 +305,12 @@ def test_what_outgrows_the_context_is_dropped_whole_and_counted():
     dialogues = attempts(whole.take(0), "full", control=False)
     longest = sorted(len(t.token_ids) - len(t.response_ids) + 8 for t in dialogues)
     context = longest[len(longest) // 2]
-    plain = {"branches": {"direct": 1}, "num_partial": 2, "blank_reply": "", "think_longer": whole.settings.think_longer}
-    plain["think_longer"] = parse(DialogueConfig, {}).think_longer
-    made = rounds(context=context, **plain)
+    made = rounds(context=context, **only(direct=1))
     groups = made.take(0)
     kept = attempts(groups, "full")
     assert 0 < len(kept) < SIZE * GROUP
     assert made.report()["dialogue/dropped"] == SIZE * GROUP - len(kept)
-    assert made.report()["dialogue/dropped_fraction"] == 1 - len(kept) / (SIZE * GROUP)
+    assert made.report()["dialogue/dropped_fraction"] == (SIZE * GROUP - len(kept)) / (SIZE * GROUP)
     assert {t.seed for t in kept} < {t.seed for t in dialogues}, "those that are left are what they would be anyway"
     assert all(len(t.token_ids) <= context for t in kept)
     for group in groups:
@@ -398,20 +410,13 @@ def test_problems_with_too_few_probes_are_left_out():
     }
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}",  # then the usual one
-        "{% for m in messages if not loop.first or loop.last %}{% endfor %}",
-    ],
-)
-def test_a_student_that_holds_no_dialogue_is_refused_by_name(template):
+ONE_TURN = "{% if messages|length > 2 %}{{ raise_exception('one turn only') }}{% endif %}"
+FORGETFUL = "(message['content'] if loop.last else message['content'].split('</think>')[-1])"  # as reasoning models' templates
+
+
+@pytest.mark.parametrize("mend", [lambda given: ONE_TURN + given, lambda given: given.replace("message['content']", FORGETFUL)])
+def test_a_student_that_holds_no_dialogue_is_refused_by_name(mend):
     tokenizer = arithmetic_tokenizer()
-    tokenizer.name_or_path = "org/one-turn"
-    if "raise" in template:
-        tokenizer.chat_template = template.replace("> 1", "> 2") + tokenizer.chat_template
-    else:  # drops thoughts of earlier turns, as reasoning models' templates do
-        content = "message['content'].split('</think>')[-1] if not loop.last else message['content']"
-        tokenizer.chat_template = tokenizer.chat_template.replace("message['content']", f"({content})")
+    tokenizer.name_or_path, tokenizer.chat_template = "org/one-turn", mend(tokenizer.chat_template)
     with pytest.raises(InputError, match=r"student\.model: the student 'org/one-turn' cannot hold a dialogue of several turns"):
         rounds(tokenizer=tokenizer)
