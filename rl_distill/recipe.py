@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS, Need
+from rl_distill.algorithms.base import REFERENCE_NEEDS, ROLLOUT_NEEDS, TEACHER_NEEDS, Need
 from rl_distill.cluster.settings import AnyCluster, LocalCluster
 from rl_distill.config import config, parse, read_yaml, setting
 from rl_distill.evaluation.evaluator import Evaluation
@@ -73,6 +73,18 @@ class Recipe:
         if self.reference is not None and not any(self._stages_that(REFERENCE_NEEDS)):
             raise ValueError("reference has no effect, for no stage's algorithm compares with one: drop it")
         self._check_teacher()
+        self._check_warm_starts()
+
+    def _check_warm_starts(self) -> None:
+        """Who must not start cold comes after a stage that has taught the student from data."""
+        stages = {stage.name: stage for stage in self.stages}
+        for stage in self.stages:
+            cold = [objective.algorithm for objective in stage.objectives if objective.algorithm.needs_warm_start]
+            if cold and not any(_learns_from_data(stages[name]) for name in self.lineage(self.start_of(stage))):
+                raise ValueError(
+                    f"stages.{stage.name}: {cold[0].name} starts from a student that no stage has taught from data: "
+                    "let an sft stage come before, or set algorithm.allow_cold_start=true"
+                )
 
     def _check_teacher(self) -> None:
         """There is a teacher exactly where one is learnt from; one that is a stage comes before those that it teaches."""
@@ -174,6 +186,12 @@ class Recipe:
             return ()
         stage = next(stage for stage in self.stages if stage.name == name)
         return (*self.lineage(self.start_of(stage)), name)
+
+
+def _learns_from_data(stage: Stage) -> bool:
+    return any(
+        objective.source.name != "rollout" and not objective.algorithm.needs & ROLLOUT_NEEDS for objective in stage.objectives
+    )
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -1,9 +1,9 @@
 """Chat templates and the answer format: the only place where prompts are worded and text becomes tokens."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from rl_distill.config import config, setting
 from rl_distill.errors import InputError
@@ -24,8 +24,16 @@ class PromptFormat:
 
     def messages(self, prompt: str) -> tuple[Message, ...]:
         """The turns before the student speaks."""
-        user = Message("user", f"{prompt}\n{self.instruction}" if self.instruction else prompt)
-        return (user,) if self.system is None else (Message("system", self.system), user)
+        return (*self.beginning, self.problem_turn(prompt))
+
+    @property
+    def beginning(self) -> tuple[Message, ...]:
+        """What stands before the first turn of a user."""
+        return () if self.system is None else (Message("system", self.system),)
+
+    def problem_turn(self, prompt: str) -> Message:
+        """The turn that puts the problem; questions before it carry no instruction."""
+        return Message("user", f"{prompt}\n{self.instruction}" if self.instruction else prompt)
 
 
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -36,32 +44,54 @@ def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...
 def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """Token ids of a finished conversation, and True for what the assistant says: each of its turns with its end-of-turn token.
 
-    A turn is tokenised apart from what precedes it, as it is when it is sampled. What the template prints after the last end of
-    turn (a newline) is dropped: no model ever samples it.
+    What the template prints after the last end of turn (a newline) is dropped: no model ever samples it.
 
     Raises:
         InputError: the template rewrites earlier turns or drops a part of one: that would not be trained on as it was said.
     """
     token_ids: list[int] = []
     sampled: list[bool] = []
-    before = ""
-    for index, message in enumerate(messages):
-        if message.role != "assistant":
-            continue
-        prompt = _rendered(tokenizer, messages[:index], add_generation_prompt=True)
-        whole = _rendered(tokenizer, messages[: index + 1], add_generation_prompt=False)
-        turn = whole[len(prompt) :]
-        if not (prompt.startswith(before) and whole.startswith(prompt) and message.content.strip() in turn):
-            raise InputError(
-                "student.model",
-                "its chat template rewrites or drops a part of an assistant turn, so it would not be trained on as it was said",
-                "use a template that prints assistant turns whole and only ever adds to a conversation",
-            )
-        asked, said = _ids(tokenizer, prompt[len(before) :]), _closed(tokenizer, turn, message.content)
+    for asked, said in encode_exchanges(tokenizer, messages):
         token_ids += [*asked, *said]
         sampled += [False] * len(asked) + [True] * len(said)
-        before = prompt + _closed_text(tokenizer, turn)
     return tuple(token_ids), tuple(sampled)
+
+
+class Exchange(NamedTuple):
+    """Token ids of what stands before an assistant turn, since the end of the one before, and of the turn with its end token."""
+
+    asked: tuple[int, ...]
+    said: tuple[int, ...]
+
+
+def encode_exchanges(tokenizer: Any, messages: Sequence[Message]) -> list[Exchange]:
+    """A conversation cut at its assistant turns. A turn is tokenised apart from what precedes it, as it is when it is sampled.
+
+    Raises:
+        InputError: as `encode_conversation`.
+    """
+    said = [message.content for message in messages if message.role == "assistant"]
+    return [
+        Exchange(tuple(_ids(tokenizer, before)), tuple(_closed(tokenizer, turn, content)))
+        for (before, turn), content in zip(_exchange_texts(tokenizer, messages), said, strict=True)
+    ]
+
+
+def check_dialogues(tokenizer: Any, system: str | None) -> None:
+    """See that a student can hold a dialogue in which nothing that was said changes when more is said, thoughts included.
+
+    Raises:
+        InputError: its chat template refuses several turns, or rewrites earlier ones.
+    """
+    before = () if system is None else (Message("system", system),)
+    for reply in (PLACEHOLDER, f"<think>\n{PLACEHOLDER}\n</think>\n\n{PLACEHOLDER}"):
+        turn = (Message("user", "?"), Message("assistant", reply))
+        try:
+            list(_exchange_texts(tokenizer, (*before, *turn, *turn, *turn)))
+        except InputError as error:
+            name = str(tokenizer.name_or_path) or type(tokenizer).__name__
+            problem = f"the student {name!r} cannot hold a dialogue of several turns: {error.problem}"
+            raise InputError(error.field, problem, error.remedy) from None
 
 
 def end_of_turn_ids(tokenizer: Any) -> tuple[int, ...]:
@@ -72,14 +102,24 @@ def end_of_turn_ids(tokenizer: Any) -> tuple[int, ...]:
     Raises:
         InputError: the template refuses a conversation or closes a turn with no special token.
     """
-    return _end_of_turn_ids(tokenizer, str(tokenizer.chat_template), tokenizer.eos_token_id)
+    closer, eos = closer_id(tokenizer), tokenizer.eos_token_id
+    return tuple(sorted({closer} if eos is None else {closer, eos}))
+
+
+def closer_id(tokenizer: Any) -> int:
+    """The special token that the chat template closes an assistant turn with.
+
+    Raises:
+        InputError: as `end_of_turn_ids`.
+    """
+    return _closer_id(tokenizer, str(tokenizer.chat_template), tokenizer.eos_token_id)
 
 
 @lru_cache(maxsize=16)
-def _end_of_turn_ids(tokenizer: Any, template: str, eos: int | None) -> tuple[int, ...]:
+def _closer_id(tokenizer: Any, template: str, eos: int | None) -> int:
     """A tokenizer is compared by identity, and may be given another template or EOS."""
-    probe = (Message("user", "?"), Message("assistant", _PROBE))
-    closing = _rendered(tokenizer, probe, add_generation_prompt=False).rpartition(_PROBE)[2]
+    probe = (Message("user", "?"), Message("assistant", PLACEHOLDER))
+    closing = _rendered(tokenizer, probe, add_generation_prompt=False).rpartition(PLACEHOLDER)[2]
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     special = [token for token in {*tokenizer.all_special_tokens, *added} if token in closing]
     if not special:
@@ -89,8 +129,7 @@ def _end_of_turn_ids(tokenizer: Any, template: str, eos: int | None) -> tuple[in
             f"let it end turns with one, such as the tokenizer's EOS {tokenizer.eos_token!r}",
         )
     # of two that begin at one place the longer is the one that the tokenizer finds
-    closer = tokenizer.convert_tokens_to_ids(min(special, key=lambda token: (closing.index(token), -len(token))))
-    return tuple(sorted({closer} if eos is None else {closer, eos}))
+    return int(tokenizer.convert_tokens_to_ids(min(special, key=lambda token: (closing.index(token), -len(token)))))
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
@@ -116,7 +155,26 @@ def last_boxed(text: str) -> str | None:
 
 _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _INNER_BOX = re.compile(r"\\boxed\s*(?=\{)")
-_PROBE = "0"  # a reply that every vocabulary has
+PLACEHOLDER = "0"  # a reply that every vocabulary has
+
+
+def _exchange_texts(tokenizer: Any, messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
+    """For each assistant turn what the template prints before it, since the end of the one before, and the turn itself."""
+    before = ""
+    for index, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        prompt = _rendered(tokenizer, messages[:index], add_generation_prompt=True)
+        whole = _rendered(tokenizer, messages[: index + 1], add_generation_prompt=False)
+        turn = whole[len(prompt) :]
+        if not (prompt.startswith(before) and whole.startswith(prompt) and message.content.strip() in turn):
+            raise InputError(
+                "student.model",
+                "its chat template rewrites or drops a part of an assistant turn, so it would not be trained on as it was said",
+                "use a template that prints assistant turns whole and only ever adds to a conversation",
+            )
+        yield prompt[len(before) :], turn
+        before = prompt + _closed_text(tokenizer, turn)
 
 
 def _closed(tokenizer: Any, turn: str, content: str) -> list[int]:
@@ -129,17 +187,23 @@ def _closed(tokenizer: Any, turn: str, content: str) -> list[int]:
     ids = _ids(tokenizer, turn)
     end = next((position for position, token in enumerate(ids) if token in end_of_turn), None)
     if end is None:
-        raise InputError(
-            "student.model", "its chat template leaves an assistant turn of a dialogue open", "use one that ends every turn alike"
-        )
+        raise _open_turn()
     return ids[: end + 1]
 
 
 def _closed_text(tokenizer: Any, turn: str) -> str:
     """The turn's text up to its end-of-turn token."""
     closers = [tokenizer.convert_ids_to_tokens(token) for token in end_of_turn_ids(tokenizer)]
-    closer = min((closer for closer in closers if closer in turn), key=turn.index)
+    found = [closer for closer in closers if closer in turn]
+    if not found:
+        raise _open_turn()
+    closer = min(found, key=turn.index)
     return turn[: turn.index(closer) + len(closer)]
+
+
+def _open_turn() -> InputError:
+    problem = "its chat template leaves an assistant turn of a dialogue open"
+    return InputError("student.model", problem, "use one that ends every turn alike")
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:

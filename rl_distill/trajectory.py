@@ -112,7 +112,14 @@ class Trajectory:
         return next((turn.content for turn in reversed(self.messages) if turn.role == "assistant"), "")
 
     @property
+    def response_ids(self) -> tuple[int, ...]:
+        """The tokens that are graded: those sampled since the last turn was put."""
+        count = next((place for place, own in enumerate(reversed(self.sampled)) if not own), len(self.sampled))
+        return self.token_ids[len(self.token_ids) - count :]
+
+    @property
     def num_sampled(self) -> int:
+        """Tokens of all turns."""
         return sum(self.sampled)
 
     @property

@@ -76,11 +76,12 @@ def shard_seconds(work: Workload, layout: Layout, hardware: Hardware) -> list[fl
     batching, found = fitted(work, layout, hardware), []
     speed = decode_speed(hardware, engine=batching.engine, dtype=_dtype(batching), devices=layout.tensor_parallel)
     crowded = hardware.slowdown(layout.on_a_host(layout.engines))
-    for start in range(0, len(work.responses), work.shard_size):
-        part = work.responses[start : start + work.shard_size]
-        taken = seconds(shard_work(work.shape, batching, part, prompt=work.prompt, group_size=work.group_size), speed)
-        way = 0.0 if layout.local else hardware.shard_seconds.value
-        found.append(crowded * (taken + len(part) * hardware.attempt_seconds.value) + way)
+    way = 0.0 if layout.local else hardware.shard_seconds.value
+    for wave in work.waves:  # waves that wait for each other are taken not to: engines have shards enough to be busy
+        for start in range(0, len(wave.responses), work.shard_size):
+            part = wave.responses[start : start + work.shard_size]
+            taken = seconds(shard_work(work.shape, batching, part, prompt=wave.prompt, group_size=wave.group_size), speed)
+            found.append(crowded * (taken + len(part) * hardware.attempt_seconds.value) + way)
     return found
 
 

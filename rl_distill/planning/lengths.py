@@ -78,6 +78,9 @@ def of_run(folder: Path, stage: str | None, *, live: bool) -> Lengths:
     totals = sorted(attempt["tokens"] for line in chosen for attempt in line["attempts"])
     if not totals:
         raise InputError("--lengths-from", f"{str(ledger)!r} has no attempt of stage {stage!r}", "name a run of such a stage")
+    if any("dialogue" in attempt for line in chosen for attempt in line["attempts"]):
+        problem = f"stage {stage!r} of {str(folder)!r} holds dialogues, whose ledger does not tell replies from answers"
+        raise InputError("--lengths-from", problem, "give --mean-tokens instead")
     prompt = 0.0
     if live:
         steps = [row for row in read_metrics(folder / "metrics.jsonl") if stage in (None, row["stage"])]

@@ -60,7 +60,8 @@ def as_tree(plan: Plan) -> dict[str, Any]:
 
 def _stage_lines(stage: StagePlan, plan: Plan) -> Iterator[str]:
     work, found = stage.work, stage.forecast
-    sampled = f"samples {len(work.responses):,} attempts of {work.sampled_tokens:,} tokens and " if work.online else ""
+    kind = "turns and answers" if work.turns else "attempts"
+    sampled = f"samples {len(work.responses):,} {kind} of {work.sampled_tokens:,} tokens and " if work.online else ""
     rows = sum(map(len, work.units))
     yield f"stage {work.stage}: a step {sampled}trains on {rows:,} rows with {work.trained_tokens:,} tokens of loss"
     yield f"  lengths   {work.lengths}; prompts of {work.prompt} tokens"

@@ -10,10 +10,12 @@ from rl_distill.cluster.memory import ModelSize
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.models.lora import adapter_weights
 from rl_distill.planning.decoding import Batching
+from rl_distill.planning.dialogue_work import DialogueWork, Wave, dialogue_room, dialogue_work
 from rl_distill.planning.lengths import Lengths
 from rl_distill.planning.scoring import ScoringModel, scored_by
 from rl_distill.planning.shape import ModelShape, shape_of
 from rl_distill.recipe import Recipe
+from rl_distill.rollout.dialogue import DialogueConfig
 from rl_distill.rollout.engine import torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import VllmEngineConfig
@@ -38,6 +40,7 @@ class Workload:
     rescored      passes over all rows by the learner itself before it updates
     steps         of the stage; None where the recipe does not tell
     lengths       where the lengths come from, in words
+    turns         sampled one after another, where responses come in dialogues; `responses` are theirs then
     """
 
     stage: str
@@ -56,6 +59,12 @@ class Workload:
     max_staleness: int
     steps: int | None
     lengths: str
+    turns: tuple[Wave, ...] = ()
+
+    @property
+    def waves(self) -> tuple[Wave, ...]:
+        """What is sampled together, in order."""
+        return self.turns or (Wave(responses=self.responses, prompt=self.prompt, group_size=self.group_size),)
 
     @property
     def online(self) -> bool:
@@ -86,9 +95,18 @@ def workload(
     """
     responses: list[int] = []
     units: list[tuple[tuple[int, int], ...]] = []
-    told, prompts, ceilings, group_size, ahead = [], [], [], 1, 0
+    turns: list[Wave] = []
+    told, prompts, longest, group_size, ahead = [], [], [], 1, 0
     for objective in stage.objectives:
         source, algorithm = objective.source, objective.algorithm
+        if isinstance(source, RolloutSourceConfig) and source.dialogue is not None:
+            talked, before, origin = _dialogues(source, source.dialogue, algorithm, stage, lengths_of, prompt, context)
+            turns += talked.waves
+            units += [(row,) for row in talked.rows]
+            told.append(origin)
+            prompts.append(before)
+            longest.append(talked.longest)
+            continue
         ceiling, groups, attempts, live = _asked(source, context)
         lengths = lengths_of(stage, live, ceiling)
         before = _prompt_tokens(prompt, lengths, context - ceiling)
@@ -97,10 +115,14 @@ def workload(
         units += _units(rows, of_group * groups)
         told.append(lengths.origin)
         prompts.append(before)
-        ceilings.append(ceiling)
+        longest.append(before + ceiling)
         if live:
             responses += lengths.drawn(groups * attempts)
             group_size, ahead = attempts, max(ahead, getattr(source, "max_staleness", 0))
+    if turns and responses:
+        turns.append(Wave(responses=tuple(responses), prompt=max(prompts), group_size=group_size))
+    if turns:
+        responses = [tokens for wave in turns for tokens in wave.responses]
     needs = [objective.algorithm.needs for objective in stage.objectives]
     return Workload(
         stage=stage.name,
@@ -109,8 +131,8 @@ def workload(
         shard_size=recipe.engine.shard_size,
         group_size=group_size,
         responses=tuple(responses),
-        prompt=max(prompts),
-        longest=max(prompts) + max(ceilings),
+        prompt=_mean_prompt(turns) if turns else max(prompts),
+        longest=max(longest),
         units=tuple(units),
         scored=tuple(model for objective in stage.objectives for model in scored_by(recipe, objective, shape)),
         rescored=sum(Need.PROXIMAL_LOGPROBS in need and stage.mini_batches > 1 for need in needs),
@@ -119,7 +141,29 @@ def workload(
         max_staleness=ahead,
         steps=_steps(stage, sum(responses)),
         lengths="; ".join(dict.fromkeys(told)),
+        turns=tuple(turns),
     )
+
+
+def _dialogues(
+    source: RolloutSourceConfig,
+    dialogue: DialogueConfig,
+    algorithm: Algorithm,
+    stage: Stage,
+    lengths_of: LengthsOf,
+    prompt: int | None,
+    context: int,
+) -> tuple[DialogueWork, int, str]:
+    """The work of dialogues, the tokens of each probe and problem, and where the lengths come from."""
+    answers = lengths_of(stage, True, source.sampling.max_tokens)
+    replies = lengths_of(stage, True, dialogue.reply_tokens)
+    asked = _prompt_tokens(prompt, answers, dialogue_room(source, dialogue, context))
+    work = dialogue_work(source, dialogue, algorithm, _attempt, asked=asked, replies=replies, answers=answers)
+    return work, asked, f"{answers.origin} (answers); {replies.origin} (replies to probes)"
+
+
+def _mean_prompt(waves: Sequence[Wave]) -> int:
+    return round(sum(wave.prompt * len(wave.responses) for wave in waves) / sum(len(wave.responses) for wave in waves))
 
 
 def _asked(source: DatasetSourceConfig | RolloutSourceConfig, context: int) -> tuple[int, int, int, bool]:

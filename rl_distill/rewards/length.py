@@ -11,7 +11,7 @@ from rl_distill.rewards.base import Attempt, Reward
 class SoftOverlong(Reward):
     """DAPO's soft overlong punishment (arXiv:2503.14476, eq. 13), added to the accuracy.
 
-    With L sampled tokens: 0 up to `max_tokens - cache_tokens`, then falling in a straight line to -1 at `max_tokens`, -1 above.
+    A response of L tokens gets 0 up to `max_tokens - cache_tokens`, then less in a straight line, -1 from `max_tokens` on.
     A trajectory without tokens (text that nobody tokenised) has no length, hence no reward (None).
     """
 
@@ -30,7 +30,7 @@ class SoftOverlong(Reward):
         return -1.0
 
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
-        return [self.penalty(trajectory.num_sampled) if trajectory.token_ids else None for _, trajectory in attempts]
+        return [self.penalty(len(trajectory.response_ids)) if trajectory.token_ids else None for _, trajectory in attempts]
 
     def penalty(self, num_tokens: int) -> float:
         """The punishment, in [-1, 0], of a response of this many tokens."""

@@ -96,7 +96,7 @@ class TrlFunction(Reward):
         else:
             columns["prompts"] = [problem.prompt for problem, _ in attempts]
             columns["completions"] = [trajectory.response for _, trajectory in attempts]
-        columns["completion_ids"] = [_sampled_ids(trajectory) for _, trajectory in attempts]
+        columns["completion_ids"] = [list(trajectory.response_ids) for _, trajectory in attempts]
         return columns
 
     def _made(self) -> Callable[..., Any]:
@@ -179,7 +179,3 @@ def _before_response(trajectory: Trajectory) -> Sequence[Message]:
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [turn._asdict() for turn in messages]
-
-
-def _sampled_ids(trajectory: Trajectory) -> list[int]:
-    return [token for token, sampled in zip(trajectory.token_ids, trajectory.sampled, strict=True) if sampled]

@@ -190,6 +190,24 @@ class Mismatch(Alarm):
 
 
 @config
+class DroppedDialogues(Alarm):
+    """Dialogues outgrow the student's context and are left out whole: what is learnt from is short ones only, or nothing."""
+
+    action: Action = setting("warn", about="ignore, warn or stop")
+    patience: int = setting(1, about="steps in a row before it fires", ge=1)
+    max_fraction: float = setting(0.5, about="largest dialogue/dropped_fraction", ge=0, lt=1)
+
+    def sees(self, metrics: Metrics, memory: dict[str, Any]) -> str | None:
+        share = metrics.get("dialogue/dropped_fraction", 0.0)
+        if not share > self.max_fraction:
+            return None
+        return (
+            f"{share:.0%} of the dialogues outgrew the student's context and were dropped whole: lower dialogue.reply_tokens, "
+            "dialogue.num_probes or sampling.max_tokens, or take a student with a longer context"
+        )
+
+
+@config
 class Alarms:
     """What a run watches itself for."""
 
@@ -199,6 +217,7 @@ class Alarms:
     no_update: NoUpdate = setting(NoUpdate(), about="steps that do not change the model")
     flat_reward: FlatReward = setting(FlatReward(), about="rewards that never differ")
     mismatch: Mismatch = setting(Mismatch(), about="learner and engine disagree")
+    dropped_dialogues: DroppedDialogues = setting(DroppedDialogues(), about="dialogues that outgrow the context")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

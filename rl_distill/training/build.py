@@ -1,8 +1,8 @@
 """From a recipe to live objects: the one place where names become things."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from rl_distill.cluster.host import Host, LearnerSpec, MakeModel
 from rl_distill.cluster.local_host import LocalHost
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.cluster.settings import RayCluster
-from rl_distill.errors import InputError, RunError
+from rl_distill.errors import RunError
 from rl_distill.evaluation.evaluator import EvaluationResult, Evaluator
 from rl_distill.learning.learner import Learner
 from rl_distill.learning.loss_term import MAIN, LossTerm
@@ -22,23 +22,23 @@ from rl_distill.models.loading import load_model, save_pretrained
 from rl_distill.models.token_match import check_scoring_model
 from rl_distill.models.weights import WeightUpdate, whole_update
 from rl_distill.recipe import BASE, RECORDED, Recipe
-from rl_distill.rewards import WeightedRewards
 from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Engine, Sampling, StreamingEngine, load_checked, torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.inline_sampler import InlineSampler
 from rl_distill.rollout.scripted import ReplayedEngine, Script, ScriptedSampling
 from rl_distill.training.dataset_source import DatasetSource, DatasetSourceConfig, nothing_to_learn
+from rl_distill.training.inputs import Inputs, field_of, interviewer_of, learnt_by, named
 from rl_distill.training.loop import Feed, Parts
 from rl_distill.training.preflight import check_devices, engine_gpus, ineffective_keys, preflight, student_skeleton
-from rl_distill.training.rollout_source import RolloutSource, RolloutSourceConfig, prompts_for
+from rl_distill.training.rollout_source import RolloutSource, RolloutSourceConfig
 from rl_distill.training.rounds import Sampler
 from rl_distill.training.sources import Source
 from rl_distill.training.stages import Beside, Objective, Training
 from rl_distill.training.student import SeededModel, prompter
-from rl_distill.training.tokenized import REMEMBERED_GROUPS, Tokenized
+from rl_distill.training.tokenized import Tokenized
 from rl_distill.training.weight_sync import WeightSync, tolerance_of
-from rl_distill.trajectory import Group, Trajectory
+from rl_distill.trajectory import Group
 
 CANARY_TOKENS = 16
 
@@ -66,7 +66,7 @@ class Workshop:
         self.recipe, self.scratch = recipe, scratch
         self.prompter = prompter(recipe.student, saved_base)
         self.tokenizer = self.prompter.tokenizer
-        self._inputs: dict[str, Tokenized | Sequence[Prompt]] = {}
+        self._inputs = Inputs(self.prompter, recorded=recipe.teacher == RECORDED)
         self._size = preflight(recipe, self.tokenizer)
         self._script = script
         self._host = _host(recipe, self._size, say)
@@ -163,11 +163,9 @@ class Workshop:
         notes = [f"note: {line}" for line in ineffective_keys(self.recipe, self._host.machines)]
         for name, training in trainings.items():
             for objective in training.objectives:
-                problems = self._input(name, objective)
-                if isinstance(problems, Tokenized) and len(problems) <= REMEMBERED_GROUPS:
-                    notes += self._check_useful(objective, problems)
+                notes += self._inputs.check(field_of(name, objective), objective)
         if self.recipe.evaluation is not None and self._evaluator is None:
-            with _named("evaluation"):
+            with named("evaluation"):
                 self._evaluator = Evaluator(self.recipe.evaluation, self.prompter, self.recipe.seed)
         return notes
 
@@ -224,7 +222,7 @@ class Workshop:
         """The way of weights to the engine, looked at through the first problem that the stage samples."""
         for objective in training.objectives:
             if isinstance(objective.source, RolloutSourceConfig):
-                prompt = self._input(stage, objective)[0]
+                prompt = self._inputs.of(field_of(stage, objective), objective)[0]
                 assert isinstance(prompt, Prompt), "rollouts start from prompts"
                 sampling = Sampling(
                     temperature=objective.temperature, max_tokens=min(CANARY_TOKENS, objective.source.sampling.max_tokens)
@@ -238,41 +236,14 @@ class Workshop:
         while self._open:
             self._open.pop().close()
 
-    def _input(self, stage: str, objective: Objective) -> "Tokenized | Sequence[Prompt]":
-        """The problems of an objective, made for the student; read once."""
-        field = _field(stage, objective)
-        if field not in self._inputs:
-            settings = objective.source
-            with _named(f"{field}.problems"):
-                groups = settings.problems.groups()
-            if isinstance(settings, DatasetSourceConfig):
-                candidates = objective.algorithm.candidates if self.recipe.teacher == RECORDED else None
-                self._inputs[field] = Tokenized(groups, self.prompter, field=field, candidates=candidates)
-            else:
-                with _named(f"{field}.rewards"):
-                    for reward in WeightedRewards(settings.rewards).rewards:
-                        reward.check_machine()
-                self._inputs[field] = prompts_for(settings, groups, self.prompter, field)
-        return self._inputs[field]
-
-    def _check_useful(self, objective: Objective, problems: Tokenized) -> list[str]:
-        """Read a data set that fits in memory: an attempt that is too long, or nothing to learn from, shows now."""
-        assert isinstance(objective.source, DatasetSourceConfig), "only a data set is tokenised"
-        useful = DatasetSource(objective.source, problems, _learnt(objective), self.prompter.max_context, 0).count()
-        if useful == 0:
-            raise nothing_to_learn(problems.field, len(problems))
-        if useful == len(problems):
-            return []
-        lacking = sum(not objective.algorithm.samples(problems[index]) for index in range(len(problems)))
-        return [
-            f"note: {problems.field}.problems: {objective.algorithm.name} learns from {useful} of {len(problems)} groups; "
-            f"{lacking} lack an attempt that it needs, {len(problems) - useful - lacking} are longer than the source allows"
-        ]
-
     def _source(self, stage: str, objective: Objective, steps: int | None) -> Source:
         model = self.recipe.student.model
         seed = model.seed if stage == BASE and isinstance(model, SeededModel) else self.recipe.seed
-        settings, problems, learnt = objective.source, self._input(stage, objective), _learnt(objective)
+        settings, problems, learnt = (
+            objective.source,
+            self._inputs.of(field_of(stage, objective), objective),
+            learnt_by(objective),
+        )
         if isinstance(settings, DatasetSourceConfig):
             assert isinstance(problems, Tokenized), "a data set is tokenised"
             return DatasetSource(settings, problems, learnt, self.prompter.max_context, seed)
@@ -282,7 +253,8 @@ class Workshop:
         engine = self._shared_engine()
         sampler = engine if isinstance(engine, StreamingEngine) else InlineSampler(engine)
         self._open.append(_Abandoning(sampler))
-        return RolloutSource(settings, problems, sampler, learnt, refills, seed, place, steps)
+        interviewer = interviewer_of(objective, self.prompter)
+        return RolloutSource(settings, problems, sampler, learnt, refills, seed, place, steps, interviewer)
 
     def _steps(self, training: Training, source: Source) -> int | None:
         if training.epochs is None:
@@ -361,28 +333,6 @@ class _Abandoning:
         self.close = sampler.abandon
 
 
-def _learnt(objective: Objective) -> Callable[[Group], list[Trajectory]]:
-    """The attempts of a group that an objective's algorithm learns from."""
-    return lambda group: [sample.trajectory for sample in objective.algorithm.samples(group)]
-
-
 def _term(objective: Objective) -> LossTerm:
     name, weight = (objective.name, objective.weight) if isinstance(objective, Beside) else (MAIN, 1.0)
     return LossTerm(source=name, algorithm=objective.algorithm, weight=weight, temperature=objective.temperature)
-
-
-def _field(stage: str, objective: Objective) -> str:
-    """Where an objective's source stands in the recipe."""
-    field = f"stages.{stage}" if stage != BASE else "student.model.pretraining"
-    return f"{field}.beside.{objective.name}.source" if isinstance(objective, Beside) else f"{field}.source"
-
-
-@contextmanager
-def _named(field: str) -> Iterator[None]:
-    """Say where in the recipe an input stands that turned out wrong."""
-    try:
-        yield
-    except InputError as error:
-        if error.field.startswith(field):
-            raise
-        raise InputError(field, f"{error.field}: {error.problem}", error.remedy) from None

@@ -6,35 +6,58 @@ from collections.abc import Sequence
 from rl_distill.trajectory import Group, Trajectory
 
 
-def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """What a step's attempts look like, all of them, also those that nothing is learnt from."""
-    attempts = [trajectory for group in groups for trajectory in group.trajectories]
+def rollout_metrics(groups: Sequence[Group], generated_tokens: int) -> dict[str, float]:
+    """What a step's attempts look like, also those that nothing is learnt from; controls, and what a teacher says, are none.
+
+    Args:
+        generated_tokens: that the engine sampled for them.
+    """
+    by_group = [[t for t in group.trajectories if not t.control and t.origin == "policy"] for group in groups]
+    attempts = [trajectory for members in by_group for trajectory in members]
+    metrics = {"group/count": float(len(groups)), "rollout/generated_tokens": float(generated_tokens)}
+    if not attempts:
+        return metrics
     rewards = [reward for trajectory in attempts if (reward := trajectory.reward) is not None]
-    tokens = [trajectory.num_sampled for trajectory in attempts]
-    by_group = [[t.reward for t in group.trajectories if t.reward is not None] for group in groups]
-    flat = [len(set(values)) == 1 for values in by_group if len(values) > 1]  # one reward alone is neither flat nor not
-    metrics = {
-        "group/count": float(len(groups)),
-        "rollout/generated_tokens": float(sum(tokens)),
-        "rollout/response_tokens": sum(tokens) / len(tokens),
+    values = [[t.reward for t in members if t.reward is not None] for members in by_group]
+    flat = [len(set(found)) == 1 for found in values if len(found) > 1]  # one reward alone is neither flat nor not
+    metrics |= {
+        "rollout/response_tokens": sum(len(trajectory.response_ids) for trajectory in attempts) / len(attempts),
         "rollout/truncated_fraction": sum(trajectory.finish_reason == "length" for trajectory in attempts) / len(attempts),
         "rollout/unverifiable": float(sum(trajectory.status == "unverifiable" for trajectory in attempts)),
     }
     if flat:
         metrics["group/zero_variance_fraction"] = sum(flat) / len(flat)
-    judged = [attempt.status == "correct" for attempt in attempts if attempt.status in ("correct", "wrong")]
-    if judged:
-        metrics["rollout/correct_fraction"] = sum(judged) / len(judged)
+    if (correct := correct_fraction(attempts)) is not None:
+        metrics["rollout/correct_fraction"] = correct
     if rewards:
         mean = sum(rewards) / len(rewards)
         metrics["reward/mean"] = mean
         metrics["reward/std"] = (sum((reward - mean) ** 2 for reward in rewards) / len(rewards)) ** 0.5
-    names = sorted({name for trajectory in attempts if trajectory.score for name in trajectory.score.parts})
-    for name in names:
+    return metrics | _part_means(attempts)
+
+
+def context_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """How often the student is right by what precedes the problem, controls included."""
+    attempts = [t for group in groups for t in group.trajectories if t.origin == "policy"]
+    by_context = {context: [t for t in attempts if t.context == context] for context in sorted({t.context for t in attempts})}
+    found = {context: correct_fraction(members) for context, members in by_context.items()}
+    return {f"rollout/correct_fraction/{context}": value for context, value in found.items() if value is not None}
+
+
+def correct_fraction(attempts: Sequence[Trajectory]) -> float | None:
+    """Of those that could be judged; None if none could."""
+    judged = [attempt.status == "correct" for attempt in attempts if attempt.status in ("correct", "wrong")]
+    return sum(judged) / len(judged) if judged else None
+
+
+def _part_means(attempts: Sequence[Trajectory]) -> dict[str, float]:
+    """Mean of each part of the rewards."""
+    means = {}
+    for name in sorted({name for trajectory in attempts if trajectory.score for name in trajectory.score.parts}):
         values = [part for t in attempts if t.score and (part := t.score.parts.get(name)) is not None]
         if values:
-            metrics[f"reward/{name}"] = sum(values) / len(values)
-    return metrics
+            means[f"reward/{name}"] = sum(values) / len(values)
+    return means
 
 
 def staleness_metrics(groups: Sequence[Group], version: int, bound: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -9,9 +10,12 @@ from rl_distill.config import config, setting
 from rl_distill.problems import AnyProblemSet
 from rl_distill.rewards import AnyReward, Verifier, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompt, Prompter
+from rl_distill.rollout.dialogue import DialogueConfig
 from rl_distill.rollout.engine import Sampling
+from rl_distill.rollout.interview import Interviewer
 from rl_distill.training.cursor import Cursor
-from rl_distill.training.rollout_metrics import rollout_metrics, staleness_metrics
+from rl_distill.training.dialogue_rounds import DialogueRounds
+from rl_distill.training.rollout_metrics import context_metrics, rollout_metrics, staleness_metrics
 from rl_distill.training.rounds import Rounds, Sampler
 from rl_distill.trajectory import Group, Trajectory
 
@@ -36,6 +40,21 @@ class RolloutSourceConfig:
     max_prompt_tokens: int | None = setting(
         None, about="leave out problems with a longer prompt; none makes one an error", unit="tokens", ge=1
     )
+    dialogue: DialogueConfig | None = setting(
+        None, about="probes that are asked before each problem; group_size then counts dialogues; none puts problems alone"
+    )
+
+    def __post_init__(self) -> None:
+        if self.dialogue is None:
+            return
+        if self.max_staleness:
+            raise ValueError(
+                f"max_staleness {self.max_staleness} cannot run dialogues ahead, whose turns wait for each other: set it to 0"
+            )
+        if self.dialogue.branches.shuffled and self.prompts_per_step < 2:
+            raise ValueError(
+                "dialogue.branches.shuffled takes replies from another problem of the step, and prompts_per_step is 1: raise it"
+            )
 
 
 class RolloutSource:
@@ -45,6 +64,7 @@ class RolloutSource:
         learnt: the attempts of a group that the algorithm learns from; with `max_refills`, groups without any are replaced.
         seed, place: of the run, and the stage's name.
         steps: of the stage, or None where a token budget ends it.
+        interviewer: words the dialogues, if the settings have any.
     """
 
     live = True
@@ -59,20 +79,21 @@ class RolloutSource:
         seed: int,
         place: str,
         steps: int | None = None,
+        interviewer: Interviewer | None = None,
     ) -> None:
         self.settings, self.sampler = settings, sampler
         self.rewards = WeightedRewards(settings.rewards)
         self.learnt, self.max_refills = learnt, max_refills
-        self.rounds = Rounds(
-            prompts,
-            sampler,
-            settings.sampling,
-            address=(seed, place),
-            cursor=Cursor(len(prompts), seed, shuffle=settings.shuffle),
-            size=settings.prompts_per_step,
-            group_size=settings.group_size,
-            max_staleness=settings.max_staleness,
-            steps=steps,
+        common: dict[str, Any] = {
+            "address": (seed, place),
+            "cursor": Cursor(len(prompts), seed, shuffle=settings.shuffle),
+            "size": settings.prompts_per_step,
+            "group_size": settings.group_size,
+        }
+        self.rounds: Rounds | DialogueRounds = (
+            Rounds(prompts, sampler, settings.sampling, **common, max_staleness=settings.max_staleness, steps=steps)
+            if interviewer is None
+            else DialogueRounds(prompts, sampler, settings.sampling, interviewer, **common)
         )
         self.generated_tokens = 0
         self._metrics: dict[str, float] = {}
@@ -82,7 +103,7 @@ class RolloutSource:
     def next(self, step: int) -> list[Group]:
         asked = time.perf_counter()
         queued = float(self.rounds.ready())
-        self.rounds.schedule, self.rounds.busy_seconds = [], 0.0
+        self.rounds.forget()
         seconds = {"time/generate": 0.0, "time/score": 0.0}
         sampled = self._scored(lambda: self.rounds.take(step), seconds)
         kept, refills = self._useful(sampled), 0
@@ -92,8 +113,10 @@ class RolloutSource:
             groups = self._scored(partial(self.rounds.refill, step, refills, lacking), seconds)
             sampled += groups
             kept += self._useful(groups)
-        self.generated_tokens = sum(attempt.num_sampled for group in sampled for attempt in group.trajectories)
-        self._metrics = {**rollout_metrics(sampled), "rollout/refills": float(refills), **seconds}
+        self.generated_tokens = self.rounds.generated_tokens
+        self._metrics = {**rollout_metrics(sampled, self.generated_tokens), "rollout/refills": float(refills), **seconds}
+        if self.settings.dialogue is not None:
+            self._metrics |= {**context_metrics(sampled), **self.rounds.report()}
         if self.settings.max_staleness:
             since = self._learning_seconds + time.perf_counter() - asked
             idle = 1.0 - self.rounds.busy_seconds / (since * self.sampler.num_workers)
@@ -133,7 +156,7 @@ class RolloutSource:
         started = time.perf_counter()
         groups = sample()
         generated = time.perf_counter()
-        scored = score_groups(groups, self.rewards)
+        scored = _scored_attempts(groups, self.rewards)
         seconds["time/generate"] += generated - started
         seconds["time/score"] += time.perf_counter() - generated
         return scored
@@ -148,3 +171,13 @@ def prompts_for(settings: RolloutSourceConfig, groups: Sequence[Group], prompter
         verifiers=[reward for reward in settings.rewards if isinstance(reward, Verifier)],
         max_prompt_tokens=settings.max_prompt_tokens,
     )
+
+
+def _scored_attempts(groups: Sequence[Group], rewards: WeightedRewards) -> list[Group]:
+    """The same groups with the student's attempts scored; what a teacher says at their end has no score."""
+    own = [replace(group, trajectories=tuple(t for t in group.trajectories if t.origin == "policy")) for group in groups]
+    scored = score_groups(own, rewards)
+    return [
+        replace(group, trajectories=(*group.trajectories, *before.trajectories[len(group.trajectories) :]))
+        for group, before in zip(scored, groups, strict=True)
+    ]

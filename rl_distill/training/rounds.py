@@ -47,7 +47,56 @@ class Round:
     version: int
 
 
-class Rounds:
+class ShardCollector:
+    """Collects shards, and keeps a record of it until it is told to forget.
+
+    schedule          a line for each shard
+    busy_seconds      of the engine's workers
+    generated_tokens  that the engine sampled
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin the record anew."""
+        self.schedule: list[dict[str, Any]] = []
+        self.busy_seconds, self.generated_tokens = 0.0, 0
+
+    def collect(
+        self, parts: Sequence[tuple[Sequence[Request], int]], *, step: int, number: int, version: int
+    ) -> list[Trajectory]:
+        """The attempts of a round, in the order of their requests.
+
+        Args:
+            parts: (requests, ticket) of each shard.
+            number, version: as in `Round`.
+
+        Raises:
+            RunError: a request was not answered.
+        """
+        attempts: list[Trajectory] = []
+        for place, (requests, ticket) in enumerate(parts):
+            result = self.sampler.collect(ticket)
+            attempts += answered(requests, result.trajectories)
+            self.busy_seconds += result.seconds
+            self.schedule.append(
+                {
+                    "step": step,
+                    "round": number,
+                    "shard": place,
+                    "submitted": version,
+                    "worker": result.worker,
+                    "swaps": [list(swap) for swap in result.swaps],
+                    "requests": [[request.problem_id, request.seed] for request in requests],
+                }
+            )
+        self.generated_tokens += sum(attempt.num_sampled for attempt in attempts)
+        return attempts
+
+
+class Rounds(ShardCollector):
     """The rounds of one stage, submitted as far ahead as is admitted and taken in the order of their steps.
 
     So each holds the problems and the seeds that it would hold without running ahead (refills draw what comes after the rounds
@@ -72,10 +121,9 @@ class Rounds:
         max_staleness: int,
         steps: int | None,
     ) -> None:
-        self.prompts, self.sampler, self.sampling, self.address, self.cursor = prompts, sampler, sampling, address, cursor
+        super().__init__(sampler)
+        self.prompts, self.sampling, self.address, self.cursor = prompts, sampling, address, cursor
         self.size, self.group_size, self.max_staleness, self.steps = size, group_size, max_staleness, steps
-        self.schedule: list[dict[str, Any]] = []  # of the rounds taken since it was last emptied: a line for each shard
-        self.busy_seconds = 0.0  # of the engine's workers, likewise
         self._ahead: deque[Round] = deque()
         self._again: deque[Sequence[int]] = deque()  # rounds that were under way when the run stopped
         self._next_step = 0
@@ -101,6 +149,10 @@ class Rounds:
         return sum(
             len(waiting.prompts) for waiting in self._ahead if all(self.sampler.finished(ticket) for _, ticket in waiting.shards)
         )
+
+    def report(self) -> dict[str, float]:
+        """Metrics of the step's rounds beside those of its attempts."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         ahead = [list(waiting.places) for waiting in self._ahead] + [list(places) for places in self._again]
@@ -132,22 +184,7 @@ class Rounds:
         return Round(step=step, number=number, places=places, prompts=prompts, shards=parts, version=version)
 
     def _collected(self, taken: Round) -> list[Group]:
-        attempts: list[Trajectory] = []
-        for place, (requests, ticket) in enumerate(taken.shards):
-            result = self.sampler.collect(ticket)
-            attempts += answered(requests, result.trajectories)
-            self.busy_seconds += result.seconds
-            self.schedule.append(
-                {
-                    "step": taken.step,
-                    "round": taken.number,
-                    "shard": place,
-                    "submitted": taken.version,
-                    "worker": result.worker,
-                    "swaps": [list(swap) for swap in result.swaps],
-                    "requests": [[request.problem_id, request.seed] for request in requests],
-                }
-            )
+        attempts = self.collect(taken.shards, step=taken.step, number=taken.number, version=taken.version)
         size = self.group_size
         return [
             Group(problem=prompt.problem, trajectories=tuple(attempts[place * size : (place + 1) * size]))

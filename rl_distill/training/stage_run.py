@@ -265,7 +265,10 @@ def _ledger_entry(group: Group) -> dict[str, Any]:
     return {
         "problem": group.problem.id,
         "attempts": [
-            {"model": t.model, "seed": t.seed, "status": t.status, "reward": t.reward, "tokens": len(t.token_ids)}
+            {
+                **{"model": t.model, "seed": t.seed, "status": t.status, "reward": t.reward, "tokens": len(t.token_ids)},
+                **({} if t.dialogue is None else {"context": t.context, "dialogue": t.dialogue, "control": t.control}),
+            }
             for t in group.trajectories
         ],
     }

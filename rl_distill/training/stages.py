@@ -23,6 +23,7 @@ class Objective:
             )
         if Need.BEHAVIOR_LOGPROBS in self.algorithm.needs:
             self._check_rollouts()
+        self._check_dialogues()
 
     @property
     def temperature(self) -> float:
@@ -43,6 +44,22 @@ class Objective:
                 "source.rewards never give a wrong answer less than 0, so with advantage raw nothing would make it less likely; "
                 "give [{name: accuracy, correct: 1, wrong: -1}], or take an advantage with a baseline"
             )
+
+    def _check_dialogues(self) -> None:
+        """There are the dialogues that the algorithm learns from, and no gold replies that nobody reads."""
+        name, dialogue = self.algorithm.name, getattr(self.source, "dialogue", None)
+        lacking = self.algorithm.contexts - (dialogue.branches.contexts if dialogue else frozenset())
+        if lacking:
+            keys = " and ".join(f"source.dialogue.branches.{context}" for context in sorted(lacking))
+            raise ValueError(f"algorithm {name!r} compares with answers in context {', '.join(sorted(lacking))}: set {keys} to 1")
+        if dialogue is None and self.algorithm.needs_dialogues:
+            raise ValueError(f"algorithm {name!r} learns from dialogues: give source.dialogue")
+        if dialogue is None:
+            return
+        if self.algorithm.needs_gold_replies and dialogue.gold_reply is None:
+            raise ValueError(f"algorithm {name!r} asks how likely the gold answer is: set source.dialogue.gold_reply")
+        if dialogue.gold_reply is not None and not self.algorithm.needs_gold_replies:
+            raise ValueError(f"source.dialogue.gold_reply has no effect, for algorithm {name!r} does not look at it: drop it")
 
 
 @config

@@ -1,6 +1,7 @@
 """A stage as numbers: what the recipe says, by hand."""
 
 import pytest
+from probed_problems import DIALOGUE, held_dialogues, probed, write_groups
 from tiny_runs import CONSTANT_RATE, rolled_out, taught, tiny_student
 from transformers import AutoConfig
 
@@ -11,6 +12,7 @@ from rl_distill.planning.layout import Layout, credit_seconds
 from rl_distill.planning.lengths import assumed
 from rl_distill.planning.workload import Workload, student_shape, workload
 from rl_distill.recipe import Recipe
+from rl_distill.rollout.dialogue import DialogueConfig
 from rl_distill.training.student import prompter
 
 
@@ -97,3 +99,26 @@ def test_adapters_travel_alone():
     plain, low_rank = work(rolled_out()).shape, work(rolled_out(), student=student).shape
     assert low_rank.size.frozen == plain.size.trained and low_rank.body == plain.body
     assert low_rank.outgoing_bytes == 4 * low_rank.size.trained < plain.outgoing_bytes
+
+
+def test_dialogues_cost_a_turn_for_each_probe_an_answer_and_their_branches(tmp_path):
+    path = write_groups(tmp_path / "probed.jsonl", probed(2))
+    found = work(held_dialogues(path, dialogue={"num_probes": 5, "reply_tokens": 6, "branches": {"partial": 1}}), prompt=4)
+    dialogues = 2 * 2
+    assert len(found.responses) == dialogues * (5 + 1) + dialogues == sum(len(wave.responses) for wave in found.waves)
+    assert [len(wave.responses) for wave in found.waves] == [dialogues] * 5 + [2 * dialogues]
+    assert [wave.group_size for wave in found.waves] == [2, 1, 1, 1, 1, 1], "the first probe alone is the same for a group"
+    before = [wave.prompt for wave in found.waves]
+    assert before[0] == 4 and before[:5] == sorted(set(before[:5])) and found.longest == 6 * 4 + 5 * 6 + 12
+    assert found.sampled_tokens == sum(found.responses)
+    full, partial = found.units[0][0], found.units[2][0]
+    assert full[0] > partial[0] and full[1] > partial[1], "a shorter dialogue is a shorter row"
+    assert len(found.units) == 2 * dialogues
+
+
+def test_controls_are_sampled_and_not_trained_on(tmp_path):
+    path = write_groups(tmp_path / "probed.jsonl", probed(2))
+    found = work(held_dialogues(path))
+    dialogues = 2 * 2
+    assert len(found.responses) == dialogues * parse(DialogueConfig, DIALOGUE).turns_per_dialogue
+    assert len(found.units) == dialogues * 3, "full, partial and direct"

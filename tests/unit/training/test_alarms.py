@@ -44,6 +44,7 @@ BAD = {  # alarm -> what a step of the kind that it is there for looks like, and
     "no_update": ({"gradient/norm": 0.0}, 4),
     "flat_reward": ({"group/zero_variance_fraction": 1.0, "reward/mean": 0.0}, 4),
     "mismatch": ({"policy/mismatch_kl": 0.5}, 0),
+    "dropped_dialogues": ({"dialogue/dropped_fraction": 0.6}, 0),
 }
 
 
