@@ -52,6 +52,7 @@ class Arithmetic:
     num_problems: int = setting(512, about="length of the set; a longer one begins with the same problems", ge=1)
     levels: tuple[Level, ...] = setting((1, 2, 3), about="problems have 2 + level terms; levels take turns")
     operands: tuple[int, ...] = setting(SIZES, about="sizes of what is added and subtracted, from 1 to 18")
+    needs_carrying: bool = setting(False, about="only problems that go wrong without carrying and borrowing; false takes any")
     question: Literal["result", "undo"] = setting(
         "result", about="result: what the chain gives; undo: reversed, from chain and result to the value before the last step"
     )
@@ -163,10 +164,12 @@ class ArithmeticGroups(Sequence[Group]):
 
 def _train_chain(settings: Arithmetic, index: int) -> Chain:
     rng = Random(addressed_seed(settings.seed, "train", index))
-    num_operations = 1 + settings.levels[index % len(settings.levels)]
-    while (chain := drawn_chain(rng, num_operations, settings.operands)).is_held_out:
-        pass
-    return chain
+    level = settings.levels[index % len(settings.levels)]
+    for _ in range(_PATIENCE):
+        chain = drawn_chain(rng, 1 + level, settings.operands)
+        if not chain.is_held_out and (chain.needs_carrying or not settings.needs_carrying):
+            return chain
+    raise InputError("operands", f"no problem of level {level} has what the other keys ask for", "allow more sizes or levels")
 
 
 def _held_out_chains(settings: Arithmetic) -> tuple[Chain, ...]:
@@ -183,7 +186,7 @@ def _distinct_chains(settings: Arithmetic, level: int, count: int) -> list[Chain
     while len(found) < count:
         chain = drawn_chain(rng, 1 + level, settings.operands)
         misses += 1
-        if chain.is_held_out and chain not in found:
+        if chain.is_held_out and chain not in found and (chain.needs_carrying or not settings.needs_carrying):
             found[chain] = None
             misses = 0
         if misses > _PATIENCE:

@@ -32,6 +32,14 @@ class Chain(NamedTuple):
         return self.start + sum(self.operands)
 
     @property
+    def needs_carrying(self) -> bool:
+        """Whether the result is another one where no step carries or borrows: they do not cancel."""
+        tens, units = divmod(self.start, 10)
+        for operand in self.operands:
+            units = (units + operand) % 10
+        return 10 * tens + units != self.result
+
+    @property
     def text(self) -> str:
         return expression(self.start, *self.operands)
 

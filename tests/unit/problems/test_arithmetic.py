@@ -259,3 +259,18 @@ def test_the_reversed_question_asks_a_held_out_chain_for_the_value_before_its_en
         expression = forward.problem.prompt.removesuffix(" = ?")
         assert group.problem.prompt == f"{expression} = {forward.problem.answer} . undo ?"
         assert group.problem.answer == str(chain_of(expression).values[-2]) and group.problem.id != forward.problem.id
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_problems_that_need_carrying_go_wrong_without_it(split: str) -> None:
+    groups = Arithmetic(split=split, needs_carrying=True, num_problems=100).groups()
+    for group in groups:
+        chain = chain_of(group.problem.prompt.removesuffix(" = ?"))
+        hard = [value % 10 + operand for value, operand in zip(chain.values, chain.operands, strict=False)]
+        assert sum(units > 9 for units in hard) != sum(units < 0 for units in hard)
+    assert any(not chain_of(group.problem.prompt[:-4]).needs_carrying for group in Arithmetic(split=split).groups())
+
+
+def test_keys_that_no_problem_fits_are_an_input_error() -> None:
+    with pytest.raises(InputError, match="no problem of level 1"):
+        Arithmetic(operands=(18,), levels=(1,), needs_carrying=True).groups()[0]
