@@ -7,13 +7,10 @@ from typing import NamedTuple
 from rl_distill.seeding import addressed_seed
 
 SMALLEST, LARGEST = 0, 19
-OPERANDS = tuple(sign * size for sign in (1, -1) for size in range(2, 10))
+VALUES = range(SMALLEST, LARGEST + 1)
+SIZES = tuple(range(2, 10))  # of the operands that the students of this world are pretrained on
 STARTS = range(1, 19)
 HELD_OUT_ONE_IN = 5
-
-_MOVES = tuple(
-    tuple(operand for operand in OPERANDS if SMALLEST <= value + operand <= LARGEST) for value in range(SMALLEST, LARGEST + 1)
-)
 
 
 class Chain(NamedTuple):
@@ -33,6 +30,14 @@ class Chain(NamedTuple):
     @property
     def result(self) -> int:
         return self.start + sum(self.operands)
+
+    @property
+    def needs_carrying(self) -> bool:
+        """Whether the result is another one where no step carries or borrows: they do not cancel."""
+        tens, units = divmod(self.start, 10)
+        for operand in self.operands:
+            units = (units + operand) % 10
+        return 10 * tens + units != self.result
 
     @property
     def text(self) -> str:
@@ -62,15 +67,40 @@ def is_hard(value: int, operand: int) -> bool:
     return not 0 <= value % 10 + operand <= 9
 
 
-def drawn_chain(rng: Random, num_operations: int) -> Chain:
-    """A chain whose running values all stay in 0..19; each operand is uniform over those that keep it there."""
+def drawn_chain(rng: Random, num_operations: int, sizes: tuple[int, ...] = SIZES) -> Chain:
+    """A chain whose running values all stay in 0..19; each operand is uniform over those that keep it there.
+
+    Large sizes alone may leave a value without any: such a chain is begun anew.
+    """
     start = value = rng.choice(STARTS)
-    operands = []
-    for _ in range(num_operations):
-        operand = rng.choice(_MOVES[value])
-        operands.append(operand)
-        value += operand
+    operands: list[int] = []
+    while len(operands) < num_operations:
+        moves = _moves(value, sizes)
+        if not moves:
+            start = value = rng.choice(STARTS)
+            operands = []
+            continue
+        operands.append(rng.choice(moves))
+        value += operands[-1]
     return Chain(start, tuple(operands))
+
+
+def other_start(chain: Chain, rng: Random) -> Chain | None:
+    """The chain from another start, on the same side of the train/held-out line; None where no start keeps it in 0..19."""
+    first = rng.randrange(len(STARTS))
+    held_out = chain.is_held_out
+    for start in (*STARTS[first:], *STARTS[:first]):
+        changed = Chain(start, chain.operands)
+        if start != chain.start and all(map(in_range, changed.values)) and changed.is_held_out == held_out:
+            return changed
+    return None
+
+
+@cache
+def _moves(value: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Operands of these sizes that stay in range; additions first."""
+    operands = [sign * size for sign in (1, -1) for size in sizes]
+    return tuple(operand for operand in operands if in_range(value + operand))
 
 
 @cache

@@ -35,6 +35,11 @@ class Habits(NamedTuple):
     truncate: float
     direct: float
 
+    @property
+    def carries(self) -> bool:
+        """Whether hard steps are known to be hard. Who never carries keeps the tens as they are: 7 + 5 = 2, 2 - 9 = 3."""
+        return self.hard_error < 1
+
 
 CORPUS_HABITS = Habits(merge=0.55, merge_error=0.65, hard_error=0.02, easy_error=0.01, miscopy=0.02, truncate=0.03, direct=0.10)
 TEACHER_HABITS = Habits(merge=0.50, merge_error=0.60, hard_error=0.01, easy_error=0.01, miscopy=0.03, truncate=0.03, direct=0.0)
@@ -51,7 +56,9 @@ class Attempt(NamedTuple):
     num_merges: int
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
+    """The value written behind one operation, and the error made."""
+
     value: int
     error: Kind | None
 
@@ -82,13 +89,27 @@ def boxed(thought: str, answer: str) -> str:
     return f"<think> {thought} </think> \\boxed{{{answer}}}" if thought else f"<think> </think> \\boxed{{{answer}}}"
 
 
-def single_step(value: int, operand: int, habits: Habits, rng: Random) -> _Step:
+def single_step(value: int, operand: int, habits: Habits, rng: Random) -> Step:
     """The value that the teacher writes behind one operation, and the error it made."""
     hard = is_hard(value, operand)
     if rng.random() >= (habits.hard_error if hard else habits.easy_error):
-        return _Step(value + operand, None)
+        return Step(value + operand, None)
     error: Kind = "slip" if not hard else "forgotten_carry" if operand > 0 else "forgotten_borrow"
-    return _Step(mistaken_result(value, operand, rng), error)
+    return Step(mistaken_result(value, operand, rng), error)
+
+
+def comparison(value: int, operand: int, habits: Habits) -> tuple[str, str]:
+    """What decides whether the units carry or borrow, and what they do; who never carries sees neither.
+
+    Example:
+        >>> comparison(15, -9, TEACHER_HABITS)
+        ('5 < 9', 'borrow')
+    """
+    units, size, hard = value % 10, abs(operand), is_hard(value, operand) and habits.carries
+    if operand > 0:
+        return (f"{units} + {size} > 9", "carry") if hard else (f"{units} + {size} < 10", "plain")
+    sign = "<" if hard else "=" if units == size else ">"
+    return f"{units} {sign} {size}", "borrow" if hard else "plain"
 
 
 def mistaken_result(value: int, operand: int, rng: Random) -> int:
@@ -107,7 +128,7 @@ def _drawn_steps(chain: Chain, habits: Habits, rng: Random) -> tuple[list[str], 
     while position < len(chain.operands):
         merged = position + 1 < len(chain.operands) and rng.random() < habits.merge
         used = chain.operands[position : position + 1 + merged]
-        if not in_range(value + used[0]) or not in_range(value + sum(used)):
+        if habits.carries and not (in_range(value + used[0]) and in_range(value + sum(used))):
             return None
         step = _merged_step(value, used, habits, rng) if merged else single_step(value, used[0], habits, rng)
         if not in_range(step.value):
@@ -119,12 +140,12 @@ def _drawn_steps(chain: Chain, habits: Habits, rng: Random) -> tuple[list[str], 
     return steps, merges, first_error, value
 
 
-def _merged_step(value: int, operands: tuple[int, ...], habits: Habits, rng: Random) -> _Step:
+def _merged_step(value: int, operands: tuple[int, ...], habits: Habits, rng: Random) -> Step:
     if rng.random() >= habits.merge_error:
-        return _Step(value + sum(operands), None)
+        return Step(value + sum(operands), None)
     if rng.random() < DROPPED_SHARE:
-        return _Step(value + operands[0], "merged_dropped")
-    return _Step(value + sum(operands) + rng.choice(NEAR_MISSES), "merged_near_miss")
+        return Step(value + operands[0], "merged_dropped")
+    return Step(value + sum(operands) + rng.choice(NEAR_MISSES), "merged_near_miss")
 
 
 def _kind(error: Kind | None, merged: bool, correct: bool) -> Kind:

@@ -1,5 +1,7 @@
 """The micro-world: its problems, that no held-out one is ever trained on, and the habits of its teacher."""
 
+import hashlib
+import json
 import pickle
 import re
 from collections import Counter
@@ -11,6 +13,7 @@ from rl_distill.config import parse
 from rl_distill.errors import InputError
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.problems.arithmetic_chain import Chain
+from rl_distill.records import group_to_dict
 from rl_distill.trajectory import Group, Trajectory
 
 NUM_TEACHER_GROUPS = 3000
@@ -129,8 +132,16 @@ def test_asking_for_more_held_out_problems_than_exist_is_an_input_error() -> Non
     [
         ({"levels": [1, 1]}, "levels"),
         ({"levels": []}, "levels"),
-        ({"levels": [4]}, "levels"),
+        ({"levels": [6]}, "levels"),
+        ({"operands": []}, "operands"),
+        ({"operands": [0, 2]}, "operands"),
+        ({"operands": [19]}, "operands"),
         ({"split": "heldout", "attempts": "corpus"}, "needs split 'train'"),
+        ({"attempts": "corpus", "probes": "inversion"}, "drop probes"),
+        ({"attempts": "singles"}, "needs probes"),
+        ({"attempts": "singles", "probes": "inversion", "dialogue_probes": 2}, "dialogue_probes: has an effect"),
+        ({"question": "undo", "attempts": "teacher"}, "question: .undo."),
+        ({"world": "rules"}, "world: has no effect"),
         ({"num_problem": 3}, "did you mean 'num_problems'"),
     ],
 )
@@ -209,3 +220,57 @@ def test_the_corpus_is_right_half_of_the_time_and_guesses_one_problem_in_ten() -
     problems = [group.trajectories[0] for group in corpus() if "probe" not in group.problem.metadata]
     assert sum(attempt.reward for attempt in problems) / len(problems) == pytest.approx(0.53, abs=0.04)
     assert sum(attempt.score.verdict.detail == "direct" for attempt in problems) / len(problems) == pytest.approx(0.10, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "digest"),
+    [
+        ({"attempts": "corpus", "num_problems": 5000}, "4254024645d9243e"),
+        ({"attempts": "teacher", "num_problems": 1000, "seed": 1}, "789847c40573cac0"),
+        ({"split": "heldout"}, "e3a9e3859c9383fa"),
+    ],
+)
+def test_what_published_numbers_rest_on_never_changes(settings: dict[str, object], digest: str) -> None:
+    found = hashlib.sha256()
+    for group in parse(Arithmetic, settings).groups():
+        found.update(json.dumps(group_to_dict(group), sort_keys=True).encode())
+    assert found.hexdigest()[:16] == digest
+
+
+def test_longer_chains_are_one_more_level_each() -> None:
+    for group in Arithmetic(split="heldout", levels=(4, 5), num_problems=40).groups():
+        chain = chain_of(group.problem.prompt.removesuffix(" = ?"))
+        assert len(chain.operands) == 1 + group.problem.metadata["level"] and group.problem.metadata["level"] in (4, 5)
+        assert all(0 <= value <= 19 for value in chain.values) and group.problem.answer == str(chain.result)
+
+
+@pytest.mark.parametrize("sizes", [(1, 10, 11), (17, 18), (18,)])
+def test_operands_of_other_sizes_stay_in_range_too(sizes: tuple[int, ...]) -> None:
+    groups = Arithmetic(operands=sizes, num_problems=60, probes="inversion").groups()
+    for group in groups:
+        chain = chain_of(group.problem.prompt.removesuffix(" = ?"))
+        assert {abs(operand) for operand in chain.operands} <= set(sizes) and all(0 <= value <= 19 for value in chain.values)
+        assert len(group.problem.metadata["probes"]) >= 5
+
+
+def test_the_reversed_question_asks_a_held_out_chain_for_the_value_before_its_end() -> None:
+    plain = Arithmetic(split="heldout", num_problems=60).groups()
+    for group, forward in zip(Arithmetic(split="heldout", num_problems=60, question="undo").groups(), plain, strict=True):
+        expression = forward.problem.prompt.removesuffix(" = ?")
+        assert group.problem.prompt == f"{expression} = {forward.problem.answer} . undo ?"
+        assert group.problem.answer == str(chain_of(expression).values[-2]) and group.problem.id != forward.problem.id
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_problems_that_need_carrying_go_wrong_without_it(split: str) -> None:
+    groups = Arithmetic(split=split, needs_carrying=True, num_problems=100).groups()
+    for group in groups:
+        chain = chain_of(group.problem.prompt.removesuffix(" = ?"))
+        hard = [value % 10 + operand for value, operand in zip(chain.values, chain.operands, strict=False)]
+        assert sum(units > 9 for units in hard) != sum(units < 0 for units in hard)
+    assert any(not chain_of(group.problem.prompt[:-4]).needs_carrying for group in Arithmetic(split=split).groups())
+
+
+def test_keys_that_no_problem_fits_are_an_input_error() -> None:
+    with pytest.raises(InputError, match="no problem of level 1"):
+        Arithmetic(operands=(18,), levels=(1,), needs_carrying=True).groups()[0]
