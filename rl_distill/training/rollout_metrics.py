@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from rl_distill.trajectory import Group, Trajectory
 
 
-def rollout_metrics(groups: Sequence[Group], generated_tokens: int) -> dict[str, float]:
-    """What a step's attempts look like, also those that nothing is learnt from; controls, and what a teacher says, are none.
-
-    Args:
-        generated_tokens: that the engine sampled for them.
-    """
+def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """What a step's attempts look like, also those that nothing is learnt from; controls, and what a teacher says, are none."""
     by_group = [[t for t in group.trajectories if not t.control and t.origin == "policy"] for group in groups]
     attempts = [trajectory for members in by_group for trajectory in members]
-    metrics = {"group/count": float(len(groups)), "rollout/generated_tokens": float(generated_tokens)}
+    metrics = {"group/count": float(len(groups))}
     if not attempts:
         return metrics
     rewards = [reward for trajectory in attempts if (reward := trajectory.reward) is not None]

@@ -114,7 +114,8 @@ class RolloutSource:
             sampled += groups
             kept += self._useful(groups)
         self.generated_tokens = self.rounds.generated_tokens
-        self._metrics = {**rollout_metrics(sampled, self.generated_tokens), "rollout/refills": float(refills), **seconds}
+        counts = {"rollout/generated_tokens": float(self.generated_tokens), "rollout/refills": float(refills)}
+        self._metrics = {**rollout_metrics(sampled), **counts, **seconds}
         if self.settings.dialogue is not None:
             self._metrics |= {**context_metrics(sampled), **self.rounds.report()}
         if self.settings.max_staleness:

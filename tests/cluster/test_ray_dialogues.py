@@ -29,6 +29,13 @@ def test_three_engine_workers_give_the_local_dialogues_to_the_bit(tiny_recipe, c
         assert (recipe.run_dir / name).read_bytes() == (kept / name).read_bytes(), name
     assert rows(recipe.run_dir / "ledger.jsonl") == rows(kept / "ledger.jsonl")
     assert {line["worker"] for line in rows(recipe.run_dir / "schedule.jsonl")} == {0, 1, 2}, "the work must have been shared"
+
+
+def test_dialogues_are_replayed_on_the_cluster_with_the_weights_that_each_wave_met(tiny_recipe, cli, tmp_path):
+    problems = write_groups(tmp_path / "probed.jsonl", probed())
+    cluster = {"name": "ray", "engine": {"workers": 2}, "object_store_mib": 200}
+    recipe = tiny_recipe(held_dialogues(problems), engine={"shard_size": 5}, cluster=cluster)
+    assert cli("train", recipe.path)[0] == 0
     code, out, err = cli("replay", recipe.run_dir, "-o", tmp_path / "again")
     assert (code, err) == (0, "") and "every number is the same, to the bit" in out
 

@@ -28,6 +28,8 @@ class Comparing(Grpo):
 
 @config
 class Gold(Grpo):
+    needs_dialogues = True
+
     @property
     def needs_gold_replies(self):
         return True
@@ -35,6 +37,8 @@ class Gold(Grpo):
 
 @config
 class Imitating(Grpo):
+    needs_dialogues = True
+
     @property
     def imitates_lessons(self):
         return True

@@ -242,6 +242,17 @@ def test_a_shuffled_branch_has_the_replies_from_the_next_problem_in_order(groups
             assert sum(branch.sampled) == len(branch.response_ids)
 
 
+def test_a_problem_that_comes_twice_in_a_step_lends_itself_no_replies():
+    made = rounds(problems=PROBLEMS[:2])
+    groups = made.take(0)
+    assert len({group.problem.id for group in groups}) == 2 < len(groups)
+    for group in groups:
+        others = [other for other in groups if other.problem.id != group.problem.id]
+        for branch in attempts([group], "shuffled"):
+            lenders = [[m for m in other.trajectories[branch.dialogue].messages if m.role == "assistant"] for other in others]
+            assert [m for m in branch.messages if m.role == "assistant"][:-1] in [said[:-1] for said in lenders]
+
+
 def test_thinking_longer_takes_at_most_as_many_tokens_as_each_reply(groups):
     for branch in attempts(groups, "think_longer"):
         group, whole = dialogue_of(groups, branch)
