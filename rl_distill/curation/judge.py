@@ -42,7 +42,7 @@ It is not correct if the reason is missing, another one, or only asserted.
 # The student's explanation
 {solution}
 
-Say in one sentence what the reason given is, then whether it is correct, as JSON: {{"reason": "...", "correct": true or false}}"""
+Say in one sentence what that reason is, then whether it is correct, as JSON: {{"reason": "...", "correct": true or false}}"""
 SCHEMA = {
     "type": "object",
     "properties": {"reason": {"type": "string"}, "correct": {"type": "boolean"}},
