@@ -49,19 +49,24 @@ def says_answer(text: str, problem: Problem) -> bool:
     gold = answers.plain(problem.answer or "").strip()
     if not gold:
         return False
-    return _occurrences(gold, normalized(text)) > _occurrences(gold, normalized(problem.prompt))
+    told, known = _occurrences(gold, normalized(text)), _occurrences(gold, normalized(problem.prompt))
+    return any(here > there for here, there in zip(told, known, strict=True))
 
 
-def _occurrences(gold: str, text: str) -> int:
+def _occurrences(gold: str, text: str) -> tuple[int, ...]:
+    """How often a normalised text has the answer in each of the forms that tell it."""
     number = answers.decimal(gold)
     if number is not None:
-        return sum(Decimal(found) == abs(number[0]) for found in numbers(text))
+        return (sum(Decimal(found) == abs(number[0]) for found in numbers(text)),)
     word = normalized(gold).strip("().")
+    if not word:
+        return (0,)
+    own = re.escape(word)
     if word in _COMMON or len(word) == 1:
-        word = re.escape(word)
-        return len(re.findall(rf"\({word}\)|\b(?:answer|option|choice|result)(?: is| was| of)?[\s:=\"'(]+{word}\b", text))
-    before, after = (r"\b" if letter.isalnum() else "" for letter in (word[:1], word[-1:]))
-    return len(re.findall(before + re.escape(word) + after, text)) if word else 0
+        named = rf"\b(?:answer|option|choice|result)(?: is| was| of)?[\s:=\"'(]+{own}\b"
+        return len(re.findall(rf"\({own}\)", text)), len(re.findall(named, text))
+    before, after = (r"\b" if letter.isalnum() else "" for letter in (word[0], word[-1]))
+    return (len(re.findall(before + own + after, text)),)
 
 
 def find_rises(groups: Sequence[Group], run: ProbeRun) -> StageResult:

@@ -247,7 +247,7 @@ def test_probes_that_problems_carry_are_kept_and_only_filtered(probing, cli, tmp
     for name in ("probe_sft", "probe_dialogues"):
         problems = {"name": "records", "path": str(folder / "data" / f"{name}.jsonl")}
         imitated = taught("sft", source={"name": "dataset", "problems": problems, "groups_per_step": 1})
-        recipe = tiny_recipe(imitated, folder=str(tmp_path / name))
+        recipe = tiny_recipe(imitated, run_dir=str(tmp_path / name))
         code, _, err = cli("train", recipe.path)
         assert (code, err) == (0, "")
 
