@@ -264,4 +264,6 @@ def _told(folder: StageFolder) -> str:
     problems = sum(found["problems"] for found in facts["counts"].values())
     attempts = sum(found["attempts"] for found in facts["counts"].values())
     dropped = sum(count for found in facts["dropped"].values() for reason, count in found.items() if reason.startswith("problem"))
-    return f"{problems} problems" + (f", {attempts} attempts" if attempts else "") + (f"; {dropped} left out" if dropped else "")
+    probes = sum(facts.get("probes", {}).values())
+    parts = [f"{problems} problems", *([f"{attempts} attempts"] if attempts else []), *([f"{probes} probes"] if probes else [])]
+    return ", ".join(parts) + (f"; {dropped} left out" if dropped else "")

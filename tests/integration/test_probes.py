@@ -239,11 +239,18 @@ def carried(folder: Path, *texts: str) -> dict:
 
 def test_probes_that_problems_carry_are_kept_and_only_filtered(probing, cli, tmp_path, tiny_recipe):
     changes = carried(tmp_path, "9 - 1 + 5 . after 1 ?", "8 + 5 = 13 . undo ?")
-    path, folder = probing("good", probes={"teacher": {"name": "procedural"}, "consistency": None}, **changes)
+    assert cli("train", tiny_recipe(run_dir=str(tmp_path / "before")).path)[0] == 0
+    base = {
+        "model": {"name": "engine", "model": str(tmp_path / "before" / "final")},
+        "sampling": {"max_tokens": 9},
+        "tau_hard": 0,
+    }
+    block = {"teacher": {"name": "procedural"}, "consistency": None, "student": base}
+    path, folder = probing("good", probes=block, **changes)
     code, _, err = cli("curate", path)
     assert (code, err) == (0, "")
     (group,) = read_groups(folder / "data" / "sft.jsonl")
-    assert [probe.text for probe in probes_of(group.problem)] == ["9 - 1 + 5 . after 1 ?"]
+    assert [(probe.text, probe.student_base_correct) for probe in probes_of(group.problem)] == [("9 - 1 + 5 . after 1 ?", False)]
     for name in ("probe_sft", "probe_dialogues"):
         problems = {"name": "records", "path": str(folder / "data" / f"{name}.jsonl")}
         imitated = taught("sft", source={"name": "dataset", "problems": problems, "groups_per_step": 1})
