@@ -166,7 +166,7 @@ def test_a_probe_that_asks_what_the_evaluation_asks_is_left_out(probing, cli, tm
     assert lost(folder, "probe_leaks") == {"copies": {"in_evaluation": 3}}
 
 
-def test_killed_ten_times_it_asks_for_no_stored_answer_again_and_publishes_the_same_bytes(probing, cli, tmp_path, student):
+def test_killed_again_and_again_it_asks_for_no_stored_answer_again_and_publishes_the_same_bytes(probing, cli, tmp_path, student):
     words = ("good", "other", "open_right", "leaks")
     block = {"student": {"model": model_at(student, "base"), "tau_hard": 0}}
     draw = random.Random(0)
@@ -240,11 +240,8 @@ def carried(folder: Path, *texts: str) -> dict:
 def test_probes_that_problems_carry_are_kept_and_only_filtered(probing, cli, tmp_path, tiny_recipe):
     changes = carried(tmp_path, "9 - 1 + 5 . after 1 ?", "8 + 5 = 13 . undo ?")
     assert cli("train", tiny_recipe(run_dir=str(tmp_path / "before")).path)[0] == 0
-    base = {
-        "model": {"name": "engine", "model": str(tmp_path / "before" / "final")},
-        "sampling": {"max_tokens": 9},
-        "tau_hard": 0,
-    }
+    untrained = {"name": "engine", "model": str(tmp_path / "before" / "final")}
+    base = {"model": untrained, "sampling": {"max_tokens": 9}, "tau_hard": 0}
     block = {"teacher": {"name": "procedural"}, "consistency": None, "student": base}
     path, folder = probing("good", probes=block, **changes)
     code, _, err = cli("curate", path)

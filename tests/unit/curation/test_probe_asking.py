@@ -19,9 +19,9 @@ SAMPLING = TeacherSampling(max_tokens=20)
 
 @pytest.fixture
 def respondent(server: ChatServer, tmp_path: Path) -> Callable[..., Respondent]:
-    def make(budget: Budget = Budget()) -> Respondent:  # noqa: B008
+    def make(**budget: int) -> Respondent:
         teacher = OpenAiTeacherConfig(model="tiny", endpoints=(EndpointConfig(base_url=server.base_url),))
-        return Respondent(teacher, Generation(budget=budget), SAMPLING, 0, tmp_path, lambda _: None)
+        return Respondent(teacher, Generation(budget=Budget(**budget)), SAMPLING, 0, tmp_path, lambda _: None)
 
     return make
 
@@ -54,7 +54,6 @@ def test_nothing_to_ask_asks_nothing(respondent):
 def test_one_budget_holds_for_all_that_is_asked(respondent):
     first, second = asked("What first?"), asked("What next?")
     longest = first.request(SAMPLING, 0, 0).max_prompt_tokens + SAMPLING.max_tokens
-    budget = Budget(max_tokens=longest)
-    respondent(budget).answers([first], SAMPLING)
+    respondent(max_tokens=longest).answers([first], SAMPLING)
     with pytest.raises(Unfinished, match="budget.max_tokens"):
-        respondent(budget).answers([second], SAMPLING)
+        respondent(max_tokens=longest).answers([second], SAMPLING)
