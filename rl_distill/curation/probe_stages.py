@@ -8,7 +8,7 @@ from rl_distill.curation.probe_filters import CONSISTENCY, DIFFICULTY, check_con
 from rl_distill.curation.probe_leaks import LEAKS, RISE, find_leaks, find_rises
 from rl_distill.curation.probe_run import ProbeRun
 from rl_distill.curation.probe_writing import ANSWER, WRITE, answer, write
-from rl_distill.curation.probes import BaseStudent, Probing
+from rl_distill.curation.probes import BaseStudent
 from rl_distill.curation.stage_folder import Stage, StageResult
 from rl_distill.curation.teachers import answers_depend_on
 from rl_distill.trajectory import Group
@@ -38,17 +38,6 @@ def probe_stages(run: ProbeRun, evaluation: Any, verifiers: Any) -> list[Stage]:
             found.append(_stage(RISE, [*base, *graded, dump(student.rise)], find_rises, run))
         found.append(_stage(DIFFICULTY, [*base, *graded, *_difficulty(student)], check_difficulty, run))
     return found
-
-
-def stage_names(probing: Probing) -> list[str]:
-    """Of the stages that the block adds, in order."""
-    student = probing.student
-    return [
-        *(WRITE, LEAKS, ANSWER),
-        *([CONSISTENCY] if probing.consistency else []),
-        *([RISE] if student and student.rise else []),
-        *([DIFFICULTY] if student else []),
-    ]
 
 
 def _stage(name: str, settings: Any, make: Callable[[Sequence[Group], ProbeRun], StageResult], run: ProbeRun) -> Stage:
