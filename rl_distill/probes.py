@@ -49,16 +49,23 @@ def probes_of(problem: Problem) -> tuple[Probe, ...]:
     Raises:
         InputError: what stands there is no list of probes.
     """
-    recorded = problem.metadata.get("probes", ())
+    return tuple(probe for probe in recorded_probes(problem) if probe.survives)
+
+
+def recorded_probes(problem: Problem) -> tuple[Probe, ...]:
+    """All probes of a problem, those among them that a filter has labelled and that may not be asked.
+
+    Raises:
+        InputError: what stands there is no list of probes.
+    """
     try:
-        probes = [Probe(**plain) for plain in recorded]
+        return tuple(Probe(**plain) for plain in problem.metadata.get("probes", ()))
     except TypeError as error:
         raise InputError(
             "problems",
             f"problem {problem.id!r} has probes that are none ({error})",
             "give each the fields of rl_distill.probes.Probe",
         ) from None
-    return tuple(probe for probe in probes if probe.survives)
 
 
 def probes_to_plain(probes: Sequence[Probe]) -> list[dict[str, Any]]:

@@ -1,14 +1,15 @@
 """A chat-completions server in a process of its own that misbehaves as the question tells it to.
 
 A chain of the micro-world ("9 + 2 - 8 = ?") is solved, wrongly by one seed in three. With a JSON schema it judges: a solution is
-right that says so. A question "3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its
-second, and well from then on; one without a colon is answered well. It speaks HTTP itself, as no server library would
-send what it sends.
+right that says so. About probes it says what `probe_replies.py` has, as a teacher or, called "base", as a student. A question
+"3 apples: 429, cut, ok" is answered with HTTP 429 at its first call, a broken connection at its second, well from then on; one
+without a colon is answered well. It speaks HTTP itself, as no server library would send what it sends.
 """
 
 import argparse
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.request import urlopen
+
+import probe_replies
 
 ERRORS = {
     "400": "bad",
@@ -29,7 +32,7 @@ ERRORS = {
     "500": "oops",
 }
 BODIES = {"garbage": b"<html>it works</html>", "unlike": b'{"hello": 1}', "nothing": b"", "deep": b"[" * 100_000}
-JUDGED = "# Solution"  # what a judge is shown
+JUDGED = re.compile("# Solution|# The student's explanation")  # what a judge is shown
 QUOTA = {"error": {"message": "out of money", "type": "insufficient_quota", "code": "insufficient_quota"}}
 
 
@@ -107,7 +110,7 @@ class _Service:
             if self.is_too_much():
                 _send(writer, 429, {"error": {"message": "slow down"}}, "Retry-After: 0.2\r\n")
                 return "keep"
-            steps = "" if JUDGED in question else question.partition(":")[2]
+            steps = "" if JUDGED.search(question) else question.partition(":")[2]
             plan = [step.strip() for step in steps.split(",")] if steps else ["ok"]
             behavior = plan[min(self.asked[question], len(plan) - 1)]
             self.asked[question] += 1
@@ -149,8 +152,10 @@ class _Service:
         )
         if question.endswith(" = ?"):
             text = solved(question, seed)
-        if JUDGED in question:
-            text = json.dumps({"reason": "so it is", "correct": "right" in question.partition(JUDGED)[2]})
+        if (said := probe_replies.reply(body["messages"], is_student=self.model == "base")) is not None:
+            text = said
+        if shown := JUDGED.split(question)[1:]:
+            text = json.dumps({"reason": "so it is", "correct": "right" in shown[0]})
         finish = {"length": "length", "filtered": "content_filter", "odd_end": "abort"}.get(behavior, "stop")
         if behavior.startswith("needs"):  # so many tokens
             finish = "stop" if body["max_tokens"] >= int(behavior[5:]) else "length"

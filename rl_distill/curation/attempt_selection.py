@@ -87,17 +87,17 @@ class Language(AttemptFilter):
             raise ValueError("name at least one script")
         return scripts
 
-    def apply(self, groups: Sequence[Group], seed: int, length: Length = len) -> Selected:
+    def fault(self, text: str) -> str | None:
+        """What is wrong with a text, in words; None if it is in the expected scripts."""
         expected = {*self.scripts, _NOTATION}
+        found = letters_by_script(text)
+        others = {script: times for script, times in found.items() if script not in expected}
+        share = sum(others.values()) / max(1, sum(found.values()))
+        most = max(others, key=lambda script: (others[script], script), default="")
+        return f"{share:.1%} of its letters are in other scripts, most in {most}" if share > self.max_fraction else None
 
-        def fault(_: Problem, attempt: Trajectory) -> str | None:
-            found = letters_by_script(attempt.response)
-            others = {script: times for script, times in found.items() if script not in expected}
-            share = sum(others.values()) / max(1, sum(found.values()))
-            most = max(others, key=lambda script: (others[script], script), default="")
-            return f"{share:.1%} of its letters are in other scripts, most in {most}" if share > self.max_fraction else None
-
-        return self.keep_attempts(groups, fault)
+    def apply(self, groups: Sequence[Group], seed: int, length: Length = len) -> Selected:
+        return self.keep_attempts(groups, lambda _, attempt: self.fault(attempt.response))
 
 
 def letters_by_script(text: str) -> Counter[str]:

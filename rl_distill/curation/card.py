@@ -7,13 +7,15 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from rl_distill.curation.extract import length_of
+from rl_distill.curation.probe_card import probe_data, probe_tables
 from rl_distill.curation.stage_folder import StageFolder
-from rl_distill.curation.teachers import AnyTeacher, ProceduralTeacherConfig
+from rl_distill.curation.teachers import teacher_name
 from rl_distill.trajectory import Group
 
 if TYPE_CHECKING:
     from rl_distill.curation.recipe import CurationRecipe
 
+PROBE_SETS = ("probe_sft", "probe_dialogues", "probes")
 UNKNOWN = "unknown: name it under `licenses`"
 TEMPLATE = """---
 configs:
@@ -40,7 +42,7 @@ configs:
 
 {recorded}
 
-## Lengths
+{probes}## Lengths
 
 {lengths}
 
@@ -57,17 +59,21 @@ configs:
 
 
 def card_data(
-    recipe: "CurationRecipe", stages: Mapping[str, StageFolder], *, taught: Sequence[Group], pairs: Sequence[Group]
+    recipe: "CurationRecipe",
+    stages: Mapping[str, StageFolder],
+    *,
+    chosen: Sequence[Group],
+    taught: Sequence[Group],
+    pairs: Sequence[Group],
 ) -> dict[str, Any]:
     """Everything that the card says, as plain data."""
     facts = {name: folder.facts() for name, folder in stages.items()}
-    chosen = stages["select"].groups()
     sources = sorted({source for found in facts.values() for source in found["counts"]})
     hits = facts["decontaminate"]["dropped"] if "decontaminate" in facts else None
     return {
         "name": recipe.name,
         "seed": recipe.seed,
-        "teacher": _name(recipe.generate.teacher) if recipe.generate else None,
+        "teacher": teacher_name(recipe.generate.teacher) if recipe.generate else None,
         "published": {
             "problems": len(taught),
             "sft": sum(len(group.trajectories) for group in taught),
@@ -76,6 +82,7 @@ def card_data(
         "stages": {name: {"counts": found["counts"], "dropped": found["dropped"]} for name, found in facts.items()},
         "generation": {key: value for key, value in facts.get("generate", {}).items() if key not in ("counts", "dropped")},
         "verification": {key: facts["verify"][key] for key in ("versions", "methods", "judge", "recorded")},
+        "probes": probe_data(facts) if recipe.probes else None,
         "lengths": {status: _spread(lengths) for status, lengths in lengths_by_status(chosen)[0].items()},
         "length_unit": lengths_by_status(chosen)[1],
         "licenses": {source: recipe.licenses.get(source, UNKNOWN) for source in sources},
@@ -86,7 +93,7 @@ def card_data(
 def card_text(recipe: "CurationRecipe", data: Mapping[str, Any]) -> str:
     """The README of the published folder."""
     published, verification = data["published"], data["verification"]
-    names = ["sft", *(["pairs"] if published["pairs"] else [])]
+    names = ["sft", *(["pairs"] if published["pairs"] else []), *(PROBE_SETS if data["probes"] else [])]
     teacher = f"Answers by `{data['teacher']}`, seed {data['seed']}. " if data["teacher"] else "Attempts as the sets have them. "
     judge, recorded = verification["judge"], verification["recorded"]
     text = TEMPLATE.format(
@@ -106,6 +113,7 @@ def card_text(recipe: "CurationRecipe", data: Mapping[str, Any]) -> str:
         + " (theirs / ours); every other one is in the verify stage's disagreements.jsonl."
         if recorded["agreement"] is not None
         else "",
+        probes=_probes(data["probes"]) if data["probes"] else "",
         lengths=_table(
             [f"{data['length_unit']} of an attempt", "attempts", "shortest", "median", "95 %", "longest"],
             [[status, *map(str, spread.values())] for status, spread in data["lengths"].items()],
@@ -150,8 +158,9 @@ def plot_lengths(groups: Sequence[Group], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _name(teacher: AnyTeacher) -> str:
-    return teacher.name if isinstance(teacher, ProceduralTeacherConfig) else teacher.model
+def _probes(data: Mapping[str, Any]) -> str:
+    tables = [f"{heading}:\n\n{_table(header, rows)}\n\n" for heading, header, rows in probe_tables(data) if rows]
+    return "## Probes\n\n" + "".join(tables)
 
 
 def _bill(generation: Mapping[str, Any]) -> str:

@@ -1,30 +1,67 @@
 """What a curation would ask and spend, before it does."""
 
-from rl_distill.curation.budget import dry_run
+from collections.abc import Sequence
+
+from rl_distill.curation.budget import Spending, describe, dry_run
 from rl_distill.curation.pipeline import STORE, Curation, column_reader, requests_to, store_settings
+from rl_distill.curation.probe_asking import respondent_settings
+from rl_distill.curation.probe_run import STORE as PROBE_STORE
+from rl_distill.curation.probes import Probing
 from rl_distill.curation.recipe import Asking
 from rl_distill.curation.store import explain
 from rl_distill.curation.teachers import build_teacher
 from rl_distill.errors import InputError
+from rl_distill.probes import probes_of, recorded_probes
+from rl_distill.trajectory import Problem
 
 
 def dry_run_lines(curation: Curation) -> list[str]:
     """Rows, prompts and the most that they can cost. The stages before the teacher are made; nobody is asked."""
-    asking = _asking(curation)
-    build_teacher(asking.teacher, asking.limits.retry)  # what it lacks is said now
-    column_reader(asking)
+    asking, probing = _asking(curation), curation.recipe.probes
+    if asking is not None:
+        build_teacher(asking.teacher, asking.limits.retry)  # what it lacks is said now
+        column_reader(asking)
     problems = [group.problem for group in curation.pool()]
-    return dry_run(requests_to(asking, problems, curation.recipe.seed), asking.limits.prices)
+    lines = dry_run(requests_to(asking, problems, curation.recipe.seed), asking.limits.prices) if asking else []
+    return lines + (_probe_lines(probing, problems) if probing else [])
 
 
 def cache_lines(curation: Curation) -> list[str]:
     """Whether the answers of this recipe are stored, or in which key the nearest stored ones differ."""
-    asking = _asking(curation)
-    teacher = build_teacher(asking.teacher, asking.limits.retry)
-    return [str(explain(curation.path / STORE, store_settings(asking, teacher, curation.recipe.seed)))]
+    asking, probing, seed = _asking(curation), curation.recipe.probes, curation.recipe.seed
+    lines = []
+    if asking is not None:
+        teacher = build_teacher(asking.teacher, asking.limits.retry)
+        lines.append(str(explain(curation.path / STORE, store_settings(asking, teacher, seed))))
+    if probing is not None:
+        teacher = build_teacher(probing.teacher, probing.limits.retry)
+        found = explain(curation.path / PROBE_STORE, respondent_settings(teacher, probing.sampling, seed))
+        lines.append(f"probes: {found}")
+    return lines
 
 
-def _asking(curation: Curation) -> Asking:
-    if curation.recipe.generate is None:
+def _probe_lines(probing: Probing, problems: Sequence[Problem]) -> list[str]:
+    """Bounds alone: what is asked about probes is known only once they are written."""
+    build_teacher(probing.teacher, probing.limits.retry)
+    per_problem = len(probing.used_rules().rules)
+    number = per_problem * sum(not recorded_probes(problem) for problem in problems)
+    carried = sum(len(probes_of(problem)) for problem in problems)
+    checked = (number + carried) if probing.consistency else 0
+    longest = 2 * number * probing.sampling.max_tokens
+    longest += checked * probing.consistency.sampling.max_tokens if probing.consistency else 0
+    prices = probing.limits.prices
+    price = describe(Spending(0, longest, prices.of(0, longest)), prices)
+    lines = [
+        f"probes: at most {number} written, as many replies, {checked} checks of consistency",
+        f"probes: their answers at their longest, without prompts: {price}",
+    ]
+    if (student := probing.student) is not None:
+        rises = (len(problems) + number + carried) * student.rise.num_samples if student.rise else 0
+        lines.append(f"probes: at most {number + carried} replies of the base student, {rises} answers to look for leaks")
+    return lines
+
+
+def _asking(curation: Curation) -> Asking | None:
+    if curation.recipe.generate is None and curation.recipe.probes is None:
         raise InputError("generate", "is not there: nobody is asked, and nothing is stored", "name a teacher, or drop the option")
     return curation.recipe.generate

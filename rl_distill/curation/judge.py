@@ -29,6 +29,20 @@ They do not agree if the solution gives no answer, several different ones, or on
 {solution}
 
 Say in one sentence what the two answers are, then whether they agree, as JSON: {{"reason": "...", "correct": true or false}}"""
+EXPLANATION = """You judge whether a student's explanation answers a question. Do not answer the question yourself.
+It is correct if it gives the reason that the reference gives, in whatever words, and contradicts nothing in it.
+It is not correct if the reason is missing, another one, or only asserted.
+
+# Question
+{problem}
+
+# Reference explanation
+{gold}
+
+# The student's explanation
+{solution}
+
+Say in one sentence what that reason is, then whether it is correct, as JSON: {{"reason": "...", "correct": true or false}}"""
 SCHEMA = {
     "type": "object",
     "properties": {"reason": {"type": "string"}, "correct": {"type": "boolean"}},
@@ -65,8 +79,8 @@ class JudgeQuestion:
     gold: str
     solution: str
 
-    def request(self, judge: Judge, seed: int) -> TeacherRequest:
-        text = TEMPLATE.format(problem=self.problem, gold=self.gold, solution=self.solution[-judge.max_chars :])
+    def request(self, judge: Judge, seed: int, template: str = TEMPLATE) -> TeacherRequest:
+        text = template.format(problem=self.problem, gold=self.gold, solution=self.solution[-judge.max_chars :])
         key = sha256(text.encode()).hexdigest()[:24]
         return TeacherRequest(
             row_key=key,
@@ -79,10 +93,14 @@ class JudgeQuestion:
 
 
 class Bench:
-    """A judge whose answers are kept below a folder."""
+    """A judge whose answers are kept below a folder.
 
-    def __init__(self, judge: Judge, seed: int, store: Path, note: Note) -> None:
-        self._judge, self._seed, self._store, self._note = judge, seed, store, note
+    Args:
+        template: how it is asked; TEMPLATE for final answers, EXPLANATION for reasons.
+    """
+
+    def __init__(self, judge: Judge, seed: int, store: Path, note: Note, template: str = TEMPLATE) -> None:
+        self._judge, self._seed, self._store, self._note, self._template = judge, seed, store, note, template
 
     def verdicts(self, questions: Sequence[JudgeQuestion], before: Sequence[Verdict]) -> list[Verdict]:
         """What the judge says of each; where no answer of its could be read, the verdict of the rules stands.
@@ -93,9 +111,9 @@ class Bench:
         Raises:
             Unfinished: too few of its answers can be read.
         """
-        requests = {question: question.request(self._judge, self._seed) for question in questions}
+        requests = {question: question.request(self._judge, self._seed, self._template) for question in questions}
         teacher = OpenAiTeacher(self._judge.model, self._judge.limits.retry)
-        settings = run_settings(teacher, template=TEMPLATE, sampling=self._judge.sampling, seed=self._seed, schema=SCHEMA)
+        settings = run_settings(teacher, template=self._template, sampling=self._judge.sampling, seed=self._seed, schema=SCHEMA)
         with ResponseStore(self._store, settings) as store:
             unique = list({request.row_key: request for request in requests.values()}.values())
             done = generate(teacher, unique, store, self._judge.limits, self._note)

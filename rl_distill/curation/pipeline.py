@@ -1,8 +1,10 @@
 """From a recipe to published data: the stages in order, each made once and kept.
 
-    ingest ─► normalise ─► dedup ─► decontaminate ─► generate ─► extract ─► verify ─► select ─┬─► pair ─┬─► validate ─► publish
-                                                        │                     │               └─────────┘
-                                                      store                 store of the judge
+    ingest ─► normalise ─► dedup ─► decontaminate ─► generate ─► extract ─► verify ─► select ─► probes ─┬─► pair ─┬─► validate ─►
+                                                        │                     │                    │    └─────────┘    publish
+                                                      store          store of the judge      stores of their own
+
+Probes are several stages, which `probes.py` draws.
 
 A stage is a function of its settings and of the rows it gets; both make its address. A folder whose address is the same is kept,
 so that a repeated command goes on where the last one stopped, and a changed key does again only what depends on it. Folders are
@@ -10,7 +12,7 @@ called like their stages; once all is published, those of stages that the recipe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,16 @@ from rl_distill.curation.fingerprint import run_settings
 from rl_distill.curation.folder_lock import locked
 from rl_distill.curation.generate import Note, generate
 from rl_distill.curation.judge import Bench
+from rl_distill.curation.probe_run import ProbeRun
+from rl_distill.curation.probe_stages import probe_stages
+from rl_distill.curation.probes import Probing
 from rl_distill.curation.publish import publish
 from rl_distill.curation.recipe import Asking, CurationRecipe
-from rl_distill.curation.stage_folder import StageFolder, StageResult, made, remove_others
+from rl_distill.curation.stage_folder import Stage, StageFolder, StageResult, made, remove_others
 from rl_distill.curation.store import ResponseStore
 from rl_distill.curation.teacher import Response, Teacher, TeacherRequest, requests_for
 from rl_distill.curation.teacher_columns import ColumnReader
-from rl_distill.curation.teachers import build_teacher
+from rl_distill.curation.teachers import answers_depend_on, build_teacher
 from rl_distill.curation.token_entries import Unusable
 from rl_distill.curation.validate import validate
 from rl_distill.curation.verification import GradeAll, verifier_versions, verify
@@ -42,18 +47,6 @@ from rl_distill.trajectory import Group, Problem, Trajectory
 VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
 STORE, JUDGED, STAGES = "responses", "judge", "stages"  # folders
 PAIR = "pair"
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """
-    settings  what its rows depend on beside the rows it gets, plain data
-    run       makes its rows
-    """
-
-    name: str
-    settings: Any
-    run: Callable[[list[Group]], StageResult]
 
 
 class Curation:
@@ -87,11 +80,11 @@ class Curation:
         for stage in self.stages():
             before = "" if stage.name == "ingest" else rows.digest
             rows = finished[stage.name] = self._made(stage, rows, before)
-        chosen = finished["select"]
+        chosen = rows
         pairs = self._pairs(chosen)
         validate(self.recipe, chosen.groups(), pairs.groups() if pairs else [], self._evaluation())
         stages = finished | ({"pair": pairs} if pairs else {})
-        published = publish(self.recipe, self.path / "data", stages)
+        published = publish(self.recipe, self.path / "data", stages, chosen.groups())
         for name in remove_others(self.path / STAGES, owned=stages):
             self._note(f"{name}: removed, the recipe has no such stage any more")
         return published
@@ -112,12 +105,14 @@ class Curation:
             found.append(Stage("decontaminate", [dump(recipe.decontaminate), _digests(sets)], self._decontaminate))
         if (asking := recipe.generate) is not None:
             found.append(Stage("generate", [_answers_depend_on(asking), recipe.seed], partial(self._generate, asking)))
-        return [
-            *found,
+        found += [
             Stage("extract", dump(recipe.reasoning), lambda groups: extract(groups, recipe.reasoning)),
             Stage("verify", [dump(recipe.verification), recipe.seed, verifier_versions()], self._verify),
             Stage("select", [dump(recipe.select), recipe.seed], self._select),
         ]
+        if recipe.probes is not None:
+            found += self._probes(recipe.probes)
+        return found
 
     def pool(self) -> list[Group]:
         """The problems as the teacher is asked about them; makes the stages before that."""
@@ -191,6 +186,21 @@ class Curation:
         bench = None if settings.judge is None else Bench(settings.judge, seed, self.path / JUDGED, self._note)
         return verify(groups, settings, seed=seed, bench=bench, grade=self._grade())
 
+    def _probes(self, probing: Probing) -> list[Stage]:
+        recipe, sets = self.recipe, self.recipe.decontaminate
+        run = ProbeRun(
+            probing=probing,
+            rules=probing.used_rules(),
+            accuracy=recipe.verification.accuracy,
+            reasoning=recipe.reasoning,
+            seed=recipe.seed,
+            folder=self.path,
+            note=self._note,
+            contaminated=None if sets is None else lambda problems: sets.rules.apply(problems, self._evaluation())[1],
+        )
+        against = None if sets is None else [dump(sets), _digests(sets.against)]
+        return probe_stages(run, against, verifier_versions())
+
     def _grade(self) -> GradeAll | None:
         cluster = self.recipe.cluster
         if not isinstance(cluster, RowCluster):
@@ -239,8 +249,7 @@ def column_reader(asking: Asking) -> ColumnReader | None:
 def _answers_depend_on(asking: Asking) -> dict[str, Any]:
     """Its settings without prices, limits and addresses, which change what is paid and by whom, not what is answered."""
     settings = {key: value for key, value in dump(asking).items() if key != "limits"}
-    teacher = {key: value for key, value in settings["teacher"].items() if key not in ("endpoints", "request_timeout")}
-    return settings | {"teacher": teacher}
+    return settings | {"teacher": answers_depend_on(asking.teacher)}
 
 
 def _ingest(recipe: CurationRecipe) -> StageResult:
@@ -312,4 +321,6 @@ def _told(folder: StageFolder) -> str:
     problems = sum(found["problems"] for found in facts["counts"].values())
     attempts = sum(found["attempts"] for found in facts["counts"].values())
     dropped = sum(count for found in facts["dropped"].values() for reason, count in found.items() if reason.startswith("problem"))
-    return f"{problems} problems" + (f", {attempts} attempts" if attempts else "") + (f"; {dropped} left out" if dropped else "")
+    probes = sum(facts.get("probes", {}).values())
+    parts = [f"{problems} problems", *([f"{attempts} attempts"] if attempts else []), *([f"{probes} probes"] if probes else [])]
+    return ", ".join(parts) + (f"; {dropped} left out" if dropped else "")

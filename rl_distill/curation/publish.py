@@ -4,6 +4,9 @@
     sft.jsonl           the right ones that are to be imitated
     pairs.jsonl         a right and a wrong attempt of each problem that has both
     sft/, pairs/        the same as Parquet files with TRL's columns, which `datasets.load_dataset` reads
+    probe_sft.jsonl, probe_dialogues.jsonl, probe_sft/, probe_dialogues/
+                        probes to imitate, one a row and several before their problem
+    probes/             Parquet: a problem a row with all of its probes, labelled
     README.md           the data card, with lengths.png
     card.json           what the card says, as data
 
@@ -17,7 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_distill.curation.card import card_data, card_text, plot_lengths
+from rl_distill.curation.probe_data import dialogues, plain_rows, single_turns
+from rl_distill.curation.probes import Probing
 from rl_distill.curation.stage_folder import StageFolder
+from rl_distill.curation.teachers import teacher_name
 from rl_distill.curation.validate import publishable
 from rl_distill.errors import InputError
 from rl_distill.records import group_to_dict
@@ -28,13 +34,15 @@ if TYPE_CHECKING:
     from rl_distill.curation.recipe import CurationRecipe
 
 
-def publish(recipe: "CurationRecipe", target: Path, stages: Mapping[str, StageFolder]) -> Path:
+def publish(recipe: "CurationRecipe", target: Path, stages: Mapping[str, StageFolder], chosen: Sequence[Group]) -> Path:
     """Write the folder; it appears whole or not at all. Returns it.
+
+    Args:
+        chosen: what the last of the stages that make one pool out of another left.
 
     Raises:
         InputError: nothing is left to imitate.
     """
-    chosen = stages["select"].groups()
     taught = [
         replace(group, trajectories=attempts)
         for group in chosen
@@ -45,7 +53,7 @@ def publish(recipe: "CurationRecipe", target: Path, stages: Mapping[str, StageFo
             "curation", "no attempt is right and ended by itself", "look at the verify stage's facts.json, and at its drops"
         )
     pairs = stages["pair"].groups() if "pair" in stages else []
-    data = card_data(recipe, stages, taught=taught, pairs=pairs)
+    data = card_data(recipe, stages, chosen=chosen, taught=taught, pairs=pairs)
     with sealed(target) as working:
         for name, groups in (("attempts", chosen), ("sft", taught), ("pairs", pairs)):
             if groups:
@@ -53,6 +61,8 @@ def publish(recipe: "CurationRecipe", target: Path, stages: Mapping[str, StageFo
         _write_parquet(working / "sft", (_imitated(group.problem.id, one) for group in taught for one in group.trajectories))
         if pairs:
             _write_parquet(working / "pairs", (_preferred(group) for group in pairs))
+        if recipe.probes is not None:
+            _write_probes(working, recipe.probes, chosen, recipe.seed)
         (working / "card.json").write_text(json.dumps(data, indent=1, sort_keys=True))
         (working / "README.md").write_text(card_text(recipe, data))
         plot_lengths(chosen, working / "lengths.png")
@@ -78,6 +88,17 @@ def push(folder: Path, repository: str) -> str:
             "--push", f"{repository!r} is refused ({reason})", "log in with `hf auth login`, or upload later"
         ) from None
     return f"https://huggingface.co/datasets/{repository}"
+
+
+def _write_probes(folder: Path, probing: Probing, chosen: Sequence[Group], seed: int) -> None:
+    alone = single_turns(chosen, teacher_name(probing.teacher))
+    together = dialogues(chosen, probing.dialogue_probes, seed)
+    _write_groups(folder / "probe_sft.jsonl", alone)
+    _write_groups(folder / "probe_dialogues.jsonl", together)
+    _write_parquet(folder / "probe_sft", (_imitated(group.problem.id, group.trajectories[0]) for group in alone))
+    talks = ({"id": group.problem.id, "messages": _plain(group.trajectories[0].messages)} for group in together)
+    _write_parquet(folder / "probe_dialogues", talks)
+    _write_parquet(folder / "probes", plain_rows(chosen))
 
 
 def _imitated(problem_id: str, attempt: Trajectory) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rl_distill.curation.dedup import Dedup
 from rl_distill.curation.extract import ReasoningFormat
 from rl_distill.curation.generate import Generation
 from rl_distill.curation.pairs import Pairs
+from rl_distill.curation.probes import Probing
 from rl_distill.curation.selection import AnyOperation
 from rl_distill.curation.teacher import TeacherSampling
 from rl_distill.curation.teacher_columns import TeacherColumns
@@ -63,6 +64,9 @@ class CurationRecipe:
     reasoning: ReasoningFormat = setting(ReasoningFormat(), about="how reasoning and answer become one reply")
     verification: Verification = setting(Verification(), about="how attempts are graded")
     select: tuple[AnyOperation, ...] = setting((), about="what the pool is cut down to, one after the other")
+    probes: Probing | None = setting(
+        None, about="questions about the selected problems that make a student explain; none makes none"
+    )
     pairs: Pairs | None = setting(Pairs(), about="which pairs are made; none makes none")
     cluster: AnyRowCluster = setting(LocalCluster(), about="where attempts are graded")
     max_tokens: int | None = setting(None, about="longest attempt that is published, in the teacher's tokens; none: any", ge=1)

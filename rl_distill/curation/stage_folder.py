@@ -33,6 +33,18 @@ class StageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """
+    settings  what its rows depend on beside the rows it gets, plain data
+    run       makes its rows
+    """
+
+    name: str
+    settings: Any
+    run: Callable[[list[Group]], StageResult]
+
+
+@dataclass(frozen=True, slots=True)
 class StageFolder:
     """A finished stage.
 
@@ -106,10 +118,10 @@ def counts(groups: Iterable[Group]) -> dict[str, dict[str, int]]:
 
 
 def _dropped(drops: Sequence[Drop]) -> dict[str, dict[str, int]]:
-    """By source: how many problems, and how many attempts, fell under which reason."""
+    """By source: how many problems, attempts and probes fell under which reason."""
     found: dict[str, Counter[str]] = {}
     for drop in drops:
-        found.setdefault(drop.source, Counter())[("problem: " if drop.attempt is None else "attempt: ") + drop.reason] += 1
+        found.setdefault(drop.source, Counter())[f"{drop.kind}: {drop.reason}"] += 1
     return {source: dict(sorted(counter.items())) for source, counter in sorted(found.items())}
 
 

@@ -1,9 +1,9 @@
 """The table of teachers, and how each is made from its recipe."""
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from rl_distill.config import config, one_of, setting
+from rl_distill.config import config, dump, one_of, setting
 from rl_distill.curation.engine_teacher import EngineTeacher
 from rl_distill.curation.failures import RetryPolicy
 from rl_distill.curation.fingerprint import canonical_json
@@ -40,6 +40,16 @@ if TYPE_CHECKING:
     AnyTeacher = OpenAiTeacherConfig | EngineTeacherConfig | ProceduralTeacherConfig
 else:
     AnyTeacher = one_of(TEACHERS)
+
+
+def teacher_name(teacher: AnyTeacher) -> str:
+    """What people call it."""
+    return teacher.name if isinstance(teacher, ProceduralTeacherConfig) else teacher.model
+
+
+def answers_depend_on(teacher: AnyTeacher) -> dict[str, Any]:
+    """Its settings without addresses and patience, which change by whom and when it is answered, not what."""
+    return {key: value for key, value in dump(teacher).items() if key not in ("endpoints", "request_timeout")}
 
 
 def build_teacher(teacher: AnyTeacher, retry: RetryPolicy) -> Teacher:

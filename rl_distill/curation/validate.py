@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rl_distill.curation.extract import length_of
 from rl_distill.errors import RunError
+from rl_distill.probes import probes_of
 from rl_distill.trajectory import Group, Problem, Trajectory
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def validate(recipe: "CurationRecipe", chosen: Sequence[Group], pairs: Sequence[
     Raises:
         RunError: what is wrong with the first row that does not pass, and how many do not.
     """
-    faults = [*_faults(recipe, chosen), *_pair_faults(pairs)]
+    faults = [*_faults(recipe, chosen), *_pair_faults(pairs), *(_probe_faults(chosen) if recipe.probes else [])]
     if recipe.decontaminate is not None:
         _, hits = recipe.decontaminate.rules.apply([group.problem for group in chosen], evaluation)
         faults += [f"{hit.problem_id!r} is in the evaluation, as {hit.match!r} ({hit.reason})" for hit in hits]
@@ -53,6 +54,16 @@ def _fault(recipe: "CurationRecipe", attempt: Trajectory) -> str:
     if recipe.reasoning.required and publishable(recipe, attempt) and not recipe.reasoning.is_marked(attempt.response):
         return "does not mark its reasoning"
     return ""
+
+
+def _probe_faults(groups: Sequence[Group]) -> Iterator[str]:
+    for group in groups:
+        probes = probes_of(group.problem)
+        if not probes:
+            yield f"{group.problem.id!r} has no probe that may be asked"
+        for probe in probes:
+            if not (probe.text.strip() and probe.teacher_reply.strip() and probe.teacher_answer.strip()):
+                yield f"the probe {probe.rule!r} of {group.problem.id!r} lacks its text, its reply or its answer"
 
 
 def _pair_faults(pairs: Sequence[Group]) -> Iterator[str]:

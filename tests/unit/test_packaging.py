@@ -40,6 +40,13 @@ CORE = [Requirement(text) for text in ARGUMENTS["install_requires"]]
 DEV = [Requirement(text) for text in ARGUMENTS["extras_require"]["dev"]]
 
 
+def test_every_file_of_the_package_that_is_no_module_is_installed() -> None:
+    package = ROOT / "rl_distill"
+    installed = {path for pattern in ARGUMENTS["package_data"]["rl_distill"] for path in package.glob(pattern)}
+    found = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert found == installed
+
+
 def constraint_lines() -> list[str]:
     lines = (line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines())
     return [line for line in lines if line]
