@@ -41,6 +41,7 @@ __all__ = [
     "AnyVerifier",
     "Accuracy",
     "Attempt",
+    "Coherence",
     "GroupReward",
     "Reward",
     "UnitTests",

@@ -4,7 +4,7 @@ from rl_distill.algorithms import AnyAlgorithm
 from rl_distill.algorithms.base import ROLLOUT_NEEDS, Need
 from rl_distill.config import config, setting
 from rl_distill.learning.learner import LearnerConfig
-from rl_distill.rewards import wrong_answers_cost_nothing
+from rl_distill.rewards import GroupReward, wrong_answers_cost_nothing
 from rl_distill.training.rollout_source import RolloutSourceConfig
 from rl_distill.training.sources import AnySource
 
@@ -48,10 +48,13 @@ class Objective:
     def _check_dialogues(self) -> None:
         """There are the dialogues that the algorithm learns from, and no gold replies that nobody reads."""
         name, dialogue = self.algorithm.name, getattr(self.source, "dialogue", None)
-        lacking = self.algorithm.contexts - (dialogue.branches.contexts if dialogue else frozenset())
-        if lacking:
-            keys = " and ".join(f"source.dialogue.branches.{context}" for context in sorted(lacking))
-            raise ValueError(f"algorithm {name!r} compares with answers in context {', '.join(sorted(lacking))}: set {keys} to 1")
+        there = dialogue.branches.contexts if dialogue else frozenset()
+        comparing = [reward for reward in getattr(self.source, "rewards", ()) if isinstance(reward, GroupReward)]
+        wanted = {f"reward {reward.part!r}": reward.contexts for reward in comparing}
+        for who, contexts in ({f"algorithm {name!r}": self.algorithm.contexts} | wanted).items():
+            if lacking := contexts - there:
+                keys = " and ".join(f"source.dialogue.branches.{context}" for context in sorted(lacking))
+                raise ValueError(f"{who} compares with answers in context {', '.join(sorted(lacking))}: set {keys} to 1")
         if dialogue is None and self.algorithm.needs_dialogues:
             raise ValueError(f"algorithm {name!r} learns from dialogues: give source.dialogue")
         if dialogue is None:

@@ -8,7 +8,7 @@ from rl_distill.algorithms.base import Algorithm
 from rl_distill.config import config, parse
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.recipe import Recipe
-from rl_distill.rewards import SoftOverlong
+from rl_distill.rewards import Accuracy, Coherence, SoftOverlong
 from rl_distill.rollout.dialogue import Branches, DialogueConfig
 from rl_distill.training.dataset_source import DatasetSourceConfig
 from rl_distill.training.inputs import interviewer_of
@@ -73,6 +73,16 @@ def dialogues(gold: str | None = None, **branches: int) -> DialogueConfig:
 def test_what_an_algorithm_lacks_in_its_dialogues_is_named_by_its_key(algorithm: Algorithm, dialogue, message):
     with pytest.raises(ValueError, match=message):
         Objective(algorithm=algorithm, source=source(dialogue))
+
+
+def test_what_a_reward_compares_with_is_asked_for_like_what_an_algorithm_does():
+    rewards = (Accuracy(), Coherence(measure_by="gain"))
+    problems = Arithmetic()
+    with pytest.raises(
+        ValueError, match="reward 'coherence' compares with answers in context direct: set source.dialogue.branches.direct to 1"
+    ):
+        Objective(algorithm=Grpo(), source=RolloutSourceConfig(problems=problems, rewards=rewards, dialogue=dialogues(full=1)))
+    Objective(algorithm=Grpo(), source=RolloutSourceConfig(problems=problems, rewards=rewards, dialogue=dialogues(direct=1)))
 
 
 @pytest.mark.parametrize(
