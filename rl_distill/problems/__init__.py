@@ -16,6 +16,7 @@ from rl_distill.problems.gsm8k import Gsm8k, Gsm8kSolutions
 from rl_distill.problems.jsonl import Jsonl
 from rl_distill.problems.numina_math import NuminaMath
 from rl_distill.problems.openr1_math import OpenR1Math
+from rl_distill.problems.probe_questions import ProbeQuestions
 from rl_distill.problems.recorded import Records
 from rl_distill.problems.trl_rows import TrlRows
 
@@ -32,6 +33,7 @@ PROBLEM_SETS: dict[str, type[ProblemSet]] = {
     "jsonl": Jsonl,
     "trl": TrlRows,
     "records": Records,
+    "probe_questions": ProbeQuestions,
 }
 
 # The type of a recipe key that picks from the table.
