@@ -9,9 +9,9 @@ killed    its process group gets SIGKILL again and again: at a random number of 
           stages is finished; each time the same command starts it anew, until it ends by itself
 replayed  in a folder of its own, with the answers of the killed run: nobody is asked, and what is published depends on them alone
 
-Exit code 1 if an answer that was stored is asked for again, if the server was asked more often than there are rows and calls
-under way at the kills, if a process outlives a kill, or if `replayed` publishes other bytes than `killed`. A server is only as
-deterministic as its arithmetic: how many answers of `killed` are those of `calm`, and which of the published files are, is told.
+Exit code 1 if nothing was killed, if an answer that was stored is asked for again, if the server was asked more often than there are
+rows and calls under way at the kills, if a process outlives a kill, or if `replayed` publishes other bytes than `killed`. A server is
+only as deterministic as its arithmetic: how many answers of `killed` are those of `calm`, and which published files are, is told.
 """
 
 import argparse
@@ -140,7 +140,7 @@ class Run:
 
     def progress(self) -> tuple[int, int]:
         """Stages that are finished, and answers in the store."""
-        return len(list((self.folder / STAGES).glob("[0-9]*"))), len(self.lines())
+        return len(list((self.folder / STAGES).glob("[!.]*"))), len(self.lines())
 
     def lines(self) -> list[dict[str, Any]]:
         """Of the store, without one that is cut off."""
@@ -226,6 +226,7 @@ def problems(found: Mapping[str, Any]) -> list[str]:
     """What must not be."""
     replayed = found["served"]["replayed"]
     wrong = {
+        "nothing was killed": not found["kills"],
         "answers that were stored were asked for again": found["stored_twice"] > 0,
         "more calls were repeated than were under way": found["asked_again"] > found["asked_again_at_most"],
         "a process outlived a kill": any(kill["outlived"] for kill in found["kills"]),
