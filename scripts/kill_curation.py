@@ -9,9 +9,10 @@ killed    its process group gets SIGKILL again and again: at a random number of 
           stages is finished; each time the same command starts it anew, until it ends by itself
 replayed  in a folder of its own, with the answers of the killed run: nobody is asked, and what is published depends on them alone
 
-Exit code 1 if nothing was killed, if an answer that was stored is asked for again, if the server was asked more often than there are
-rows and calls under way at the kills, if a process outlives a kill, or if `replayed` publishes other bytes than `killed`. A server is
-only as deterministic as its arithmetic: how many answers of `killed` are those of `calm`, and which published files are, is told.
+Exit code 1 if nothing was killed, if an answer that was stored is asked for again, if the server was asked more often than there
+are rows and calls under way at the kills, if a process outlives a kill, or if `replayed` publishes other bytes than `killed`. A
+server is only as deterministic as its arithmetic: how many answers of `killed` are those of `calm`, and which of the published
+files are, is told.
 """
 
 import argparse
