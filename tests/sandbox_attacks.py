@@ -197,10 +197,11 @@ time.sleep(1000)
 OUTLIVING = {
     "daemon": r"""
 import os, time
-if os.fork(): os.wait(); os._exit(0)
+said, say = os.pipe()
+if os.fork(): os.read(said, 1); os._exit(0)
 os.setsid()
 if os.fork(): os._exit(0)
-print(os.getpid(), flush=True); time.sleep(1000)
+print(os.getpid(), flush=True); os.write(say, b"."); time.sleep(1000)
 """,
     "another_session": r"""
 import subprocess
@@ -209,10 +210,11 @@ print(subprocess.Popen(['sleep', '1000'], start_new_session=True, env=dict(), cl
     "deaf_tree": r"""
 import os, signal, time
 for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(s, signal.SIG_IGN)
+said, say = os.pipe()
 for depth in range(5):
-    if os.fork(): time.sleep(0.05 if depth else 1.0); os._exit(0)
+    if os.fork(): time.sleep(0.05) if depth else os.read(said, 1); os._exit(0)
     os.setsid()
-print(os.getpid(), flush=True); time.sleep(1000)
+print(os.getpid(), flush=True); os.write(say, b"."); time.sleep(1000)
 """,
     "until_the_deadline": r"""
 import subprocess, time

@@ -210,7 +210,7 @@ def test_a_scorer_that_dies_is_replaced_by_one_with_the_reference(student, said)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_rank_that_is_lost_is_named_and_all_start_anew(how, said):
     """In the middle of a step the other rank is caught in a collective; what it complains of is not what is told."""
-    asked = replace(ray_processes.cluster(ranks=2), patience_seconds=15.0)
+    asked = replace(ray_processes.cluster(ranks=2), patience_seconds=40.0)
     ranks = Ranks(Crew(asked, ray_processes.anywhere, folder=said.folder, say=said.append))
     spec = LearnerSpec(
         make_model=lambda: SHAPE.build(TOKENIZER),
@@ -228,7 +228,7 @@ def test_a_rank_that_is_lost_is_named_and_all_start_anew(how, said):
     with pytest.raises(WorkerLost, match=r"learner step 2: .*learner rank 1 \(pid") as lost:
         learner.step(samples)
     if how == signal.SIGKILL:
-        assert time.monotonic() - started < 15.0, "death is noticed, not waited out"
+        assert time.monotonic() - started < asked.patience_seconds / 2, "death is noticed, not waited out"
         assert [worker.number for worker in lost.value.workers] == [1]
     with pytest.raises(WorkerLost, match="saving: the learner's ranks were ended"):
         learner.save(said.folder)

@@ -66,8 +66,7 @@ def model_at(server, model):
 
 
 def stage(folder: Path, name: str) -> StageFolder:
-    (path,) = (folder / "stages").glob(f"*-{name}")
-    return StageFolder(path)
+    return StageFolder(folder / "stages" / name)
 
 
 def published(folder: Path) -> dict[str, bytes]:
