@@ -235,7 +235,9 @@ def test_what_would_be_asked_is_told_without_asking(curation, cli):
         assert code == 0 and "72 rows" in out and server.calls() == []
         assert "nothing is stored yet" in cli("curate", path, "--explain-cache")[1]
         assert cli("curate", path)[0] == 0
-        assert "stored as" in cli("curate", path, "--explain-cache")[1]
+        out = cli("curate", path, "--explain-cache")[1]
+        assert "stored as" in out and "72 of 72 rows have an answer" in out
+        assert "72 of 96 rows" in cli("curate", path, "generate.num_samples=4", "--explain-cache")[1]
         out = cli("curate", path, "generate.sampling.temperature=0.5", "--explain-cache")[1]
         assert "sampling.temperature was 1.0 and is 0.5" in out
 
