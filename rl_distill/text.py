@@ -36,6 +36,15 @@ class PromptFormat:
         return Message("user", f"{prompt}\n{self.instruction}" if self.instruction else prompt)
 
 
+def is_writable(text: str) -> bool:
+    """Whether it can be written as UTF-8: JSON may spell half of a character (a lone surrogate), which nothing else can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
     """Token ids of a conversation up to where the assistant speaks next."""
     return tuple(_ids(tokenizer, _rendered(tokenizer, messages, add_generation_prompt=True)))

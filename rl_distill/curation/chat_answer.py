@@ -1,6 +1,8 @@
 """Reading what a chat-completions server answers, whatever it is: an answer with its label, or a failure by type."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,8 @@ from rl_distill.errors import InputError
 # In the order of preference; vLLM says `reasoning`, DeepSeek and older vLLM `reasoning_content`.
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 ENDS = ("stop", "length", "content_filter")
+MOST_TOKENS = 10**9  # longer than any context: a count above it is none
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
@@ -42,6 +46,7 @@ def answer_from_body(body: bytes, request: TeacherRequest, *, model: str, max_to
     choice = raw["choices"][0]
     message = choice["message"]
     logprobs = (choice.pop("logprobs", None) or {}).get("content")
+    logprobs = logprobs if isinstance(logprobs, list) else None
     prompt_tokens, completion_tokens, by_server = _token_counts(raw, body, request)
     response = Response(
         row_key=request.row_key,
@@ -69,17 +74,37 @@ def closes_endpoint(response: Response) -> bool:
 
 def _completion(body: bytes) -> dict[str, Any]:
     try:
-        raw = json.loads(body)
+        raw = _storable(json.loads(body))
     except (ValueError, RecursionError):
         raise TeacherFailure("transport", f"the answer is no JSON: {_start_of(body)}") from None
     try:
-        fits = isinstance(raw["choices"][0]["message"], dict) and isinstance(raw["choices"][0].get("logprobs") or {}, dict)
-    except (KeyError, IndexError, TypeError):
+        choice = raw["choices"][0]
+        fits = isinstance(choice.get("logprobs") or {}, dict) and isinstance(choice["message"].get("content"), str | list | None)
+    except (KeyError, IndexError, TypeError, AttributeError):
         fits = False
     if not fits:
         raise TeacherFailure("transport", f"the answer is no chat completion: {_start_of(body)}")
     found: dict[str, Any] = raw
     return found
+
+
+def _storable(raw: Any) -> Any:
+    """JSON that can be written again: servers put in numbers that are none, and halves of characters where they cut one off."""
+    try:
+        json.dumps(raw, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:  # a UnicodeEncodeError is one
+        return _mended(raw)
+    return raw
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_mended(key): _mended(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_mended(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return _HALF_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
 def _what_is_wrong(response: Response, request: TeacherRequest, model: str) -> TeacherFailure | None:
@@ -122,7 +147,7 @@ def _token_counts(raw: Mapping[str, Any], body: bytes, request: TeacherRequest) 
     """Tokens of prompt and answer; where the server counts none, upper bounds, since a limit of money rests on them."""
     usage = raw.get("usage")
     named = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
-    counts = [count for count in named if isinstance(count, int) and count >= 0]
+    counts = [count for count in named if isinstance(count, int) and 0 <= count <= MOST_TOKENS]
     if len(counts) == 2:
         return counts[0], counts[1], True
     return request.max_prompt_tokens, len(body), False
@@ -131,7 +156,7 @@ def _token_counts(raw: Mapping[str, Any], body: bytes, request: TeacherRequest) 
 def _text(content: Any) -> str:
     """Content is a text, or a list of parts with texts."""
     if isinstance(content, list):
-        return "".join(str(part.get("text", "")) if isinstance(part, dict) else str(part) for part in content)
+        return "".join(str(part.get("text") or "") if isinstance(part, dict) else str(part) for part in content)
     return "" if content is None else str(content)
 
 

@@ -10,12 +10,13 @@ from rl_distill.config import config, setting
 from rl_distill.curation.drop import Drop
 from rl_distill.curation.stage_folder import StageResult
 from rl_distill.rewards.code_tests import KEY
+from rl_distill.text import is_writable
 from rl_distill.trajectory import Group, Problem
 
 
 @config
 class Cleaning:
-    """Problems without a text, without a gold answer or tests, or with words that say that something is missing."""
+    """Problems without a text, without a gold answer or tests, with broken characters, or with words that say what is missing."""
 
     exclude: tuple[str, ...] = setting(
         (), about="regular expressions, any case, such as \\bfigure\\b; a prompt that has one is left out"
@@ -48,6 +49,8 @@ class Cleaning:
     def _fault(self, problem: Problem, patterns: Sequence[re.Pattern[str]]) -> tuple[str, str] | None:
         if not problem.prompt:
             return "empty", "its prompt has no text"
+        if not all(map(is_writable, (problem.id, problem.source, problem.prompt, problem.answer or ""))):
+            return "half_character", "its id, source, prompt or answer has a lone surrogate, which no file can be written with"
         if not self.without_answer and not (problem.answer or "").strip() and not problem.metadata.get(KEY):
             return "no_answer", "it has neither a gold answer nor tests"
         found = next((match for pattern in patterns if (match := pattern.search(problem.prompt))), None)

@@ -1,6 +1,7 @@
 """What a curation would ask and spend, before it does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rl_distill.curation.budget import Spending, describe, dry_run
 from rl_distill.curation.pipeline import STORE, Curation, column_reader, requests_to, store_settings
@@ -8,7 +9,8 @@ from rl_distill.curation.probe_asking import respondent_settings
 from rl_distill.curation.probe_run import STORE as PROBE_STORE
 from rl_distill.curation.probes import Probing
 from rl_distill.curation.recipe import Asking
-from rl_distill.curation.store import explain
+from rl_distill.curation.row_ledger import RowLedger
+from rl_distill.curation.store import ResponseStore, explain
 from rl_distill.curation.teachers import build_teacher
 from rl_distill.errors import InputError
 from rl_distill.probes import probes_of, recorded_probes
@@ -27,17 +29,30 @@ def dry_run_lines(curation: Curation) -> list[str]:
 
 
 def cache_lines(curation: Curation) -> list[str]:
-    """Whether the answers of this recipe are stored, or in which key the nearest stored ones differ."""
+    """Whether the answers of this recipe are stored, and of how many rows, or in which key the nearest stored ones differ.
+
+    The stages before the teacher are made: which rows there are depends on them.
+    """
     asking, probing, seed = _asking(curation), curation.recipe.probes, curation.recipe.seed
     lines = []
     if asking is not None:
         teacher = build_teacher(asking.teacher, asking.limits.retry)
-        lines.append(str(explain(curation.path / STORE, store_settings(asking, teacher, seed))))
+        settings = store_settings(asking, teacher, seed)
+        found = explain(curation.path / STORE, settings)
+        lines.append(f"{found}{_rows_stored(curation, asking, settings) if found.is_same else ''}")
     if probing is not None:
         teacher = build_teacher(probing.teacher, probing.limits.retry)
         found = explain(curation.path / PROBE_STORE, respondent_settings(teacher, probing.sampling, seed))
         lines.append(f"probes: {found}")
     return lines
+
+
+def _rows_stored(curation: Curation, asking: Asking, settings: Mapping[str, Any]) -> str:
+    """New problems, further samples and overrides are rows of their own under the same settings."""
+    requests = requests_to(asking, [group.problem for group in curation.pool()], curation.recipe.seed)
+    with ResponseStore(curation.path / STORE, settings) as store:
+        answered = RowLedger(requests, store, asking.limits.retry.max_attempts).num_answered
+    return f"; {answered} of {len(requests)} rows have an answer"
 
 
 def _probe_lines(probing: Probing, problems: Sequence[Problem]) -> list[str]:

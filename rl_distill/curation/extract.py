@@ -9,6 +9,7 @@ from rl_distill.curation.drop import Drop
 from rl_distill.curation.stage_folder import StageResult
 from rl_distill.curation.teacher import Response
 from rl_distill.rewards.answers import boxed_answer
+from rl_distill.text import is_writable
 from rl_distill.trajectory import FinishReason, Group, Message, Problem, Trajectory
 
 REASONING, FAILURE, TOKENS = "reasoning", "failure", "completion_tokens"  # keys of an attempt's metadata
@@ -87,6 +88,8 @@ def _joined(attempt: Trajectory, settings: ReasoningFormat) -> Trajectory:
 def _unusable(attempt: Trajectory, settings: ReasoningFormat) -> str:
     if not attempt.response.strip():
         return "no_text"
+    if not all(is_writable(turn.content) for turn in attempt.messages):
+        return "half_character"
     if attempt.finish_reason == "error":
         return "failed"
     if settings.required and attempt.finish_reason == "stop" and not settings.is_marked(attempt.response):

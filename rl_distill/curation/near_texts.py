@@ -16,6 +16,7 @@ from rl_distill.errors import InputError
 
 NUM_PERMUTATIONS = 128  # the standard error of an estimated Jaccard similarity is at most 0.044
 SHINGLE_CHARS = 5
+LARGEST_THRESHOLD = 0.95  # of the index: so many permutations make too few bands for a larger one
 _SEED = 1  # of the permutations: part of what a curated set is a function of
 
 
@@ -23,7 +24,7 @@ class NearTexts:
     """Sketches by number, found again by similarity.
 
     Args:
-        jaccard: similarity from which a text should be found, in (0, 1).
+        jaccard: similarity from which a text should be found, in (0, 1); very large ones find some more, as candidates may be.
 
     Raises:
         InputError: datasketch is missing.
@@ -34,7 +35,7 @@ class NearTexts:
             raise InputError("curation", "needs the library datasketch", "pip install 'rl_distill[curation]'")
         from datasketch import MinHashLSH
 
-        self._index: Any = MinHashLSH(threshold=jaccard, num_perm=NUM_PERMUTATIONS)
+        self._index: Any = MinHashLSH(threshold=min(jaccard, LARGEST_THRESHOLD), num_perm=NUM_PERMUTATIONS)
 
     def add(self, number: int, sketched: Any) -> None:
         self._index.insert(number, sketched)

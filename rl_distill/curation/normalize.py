@@ -4,6 +4,9 @@ import re
 import unicodedata
 
 _QUOTES_AND_DASHES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "–": "-", "—": "-", "−": "-"})
+# Soft hyphens, zero-width and direction marks: with one between its digits a number would be two others.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\,|[\u2009\u202f])(?=\d{3}(?!\d))")
 _LATEX = re.compile(
     r"(?P<space>\\\\|\\[!,;: ]|\\q?quad(?![a-z])|~)"
     r"|(?P<nothing>\\(?:left|right|displaystyle)(?![a-z])|\\[()\[\]]|\\?\$)"
@@ -37,13 +40,14 @@ _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 def normalized(text: str) -> str:
-    r"""NFKC, lower case, one kind of quote and dash, single spaces, numbers up to ninety-nine in digits; no dollar signs, LaTeX
-    spacing or problem number.
+    r"""NFKC, lower case, one kind of quote, dash and thousands separator, single spaces, numbers up to ninety-nine in digits; no
+    dollar signs, LaTeX spacing, invisible characters or problem number.
 
     Example:
         >>> normalized("Problem 12.  Find  $\\dfrac{1}{2} + x\\,$ for two.")
         'find \\frac{1}{2}+x for 2.'
     """
+    text = _THOUSANDS.sub(",", _INVISIBLE.sub("", text))
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_QUOTES_AND_DASHES)
     text = _WRAPPED_TEXT.sub(r" \1 ", _LATEX.sub(_plain_latex, text))
     text = " ".join(text.split())

@@ -44,7 +44,7 @@ from rl_distill.problems.base import data_digests
 from rl_distill.sealing import clear_leftovers
 from rl_distill.trajectory import Group, Problem, Trajectory
 
-VERSION = 1  # of the stages' code; raised when the same settings would come to other rows
+VERSION = 2  # of the stages' code; raised when the same settings would come to other rows
 STORE, JUDGED, STAGES = "responses", "judge", "stages"  # folders
 PAIR = "pair"
 

@@ -169,6 +169,10 @@ class Explanation:
     path: Path | None
     differences: tuple[tuple[str, Any, Any], ...]
 
+    @property
+    def is_same(self) -> bool:
+        return self.path is not None and not self.differences
+
     def __str__(self) -> str:
         if self.path is None:
             return "nothing is stored yet"

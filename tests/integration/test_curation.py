@@ -16,6 +16,9 @@ from tiny_runs import start_cli, taught
 from rl_distill.curation.folder_lock import locked
 from rl_distill.curation.openai_teacher import SEED_MASK
 from rl_distill.curation.stage_folder import StageFolder
+from rl_distill.problems.base import dialogue
+from rl_distill.records import group_to_dict
+from rl_distill.trajectory import Group, Problem, Trajectory
 
 PROCEDURAL = {"teacher": {"name": "procedural"}, "num_samples": 3, "sampling": {"max_tokens": 200}}
 
@@ -232,9 +235,32 @@ def test_what_would_be_asked_is_told_without_asking(curation, cli):
         assert code == 0 and "72 rows" in out and server.calls() == []
         assert "nothing is stored yet" in cli("curate", path, "--explain-cache")[1]
         assert cli("curate", path)[0] == 0
-        assert "stored as" in cli("curate", path, "--explain-cache")[1]
+        out = cli("curate", path, "--explain-cache")[1]
+        assert "stored as" in out and "72 of 72 rows have an answer" in out
+        assert "72 of 96 rows" in cli("curate", path, "generate.num_samples=4", "--explain-cache")[1]
         out = cli("curate", path, "generate.sampling.temperature=0.5", "--explain-cache")[1]
         assert "sampling.temperature was 1.0 and is 0.5" in out
+
+
+def test_what_no_file_can_be_written_with_is_left_out_and_said(curation, cli, tmp_path):
+    groups = [
+        Group(
+            problem=Problem(id=f"p{number}", prompt=prompt, answer="4", source="s"),
+            trajectories=tuple(
+                Trajectory(
+                    problem_id=f"p{number}", messages=dialogue(prompt, f"\\boxed{{4}} {word}"), model="m", origin="teacher"
+                )
+                for word in ("so", "half \ud83d")
+            ),
+        )
+        for number, prompt in enumerate(["How much is 2 + 2?", "Half \udfff of eight?"])
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(group_to_dict(group)) + "\n" for group in groups))
+    path, folder = curation(problems=[{"name": "records", "path": str(tmp_path / "rows.jsonl")}], generate=None)
+    assert cli("curate", path)[0] == 0
+    (problem,), (attempt,) = (stage(folder, name).drops() for name in ("normalise", "extract"))
+    assert (problem.problem_id, problem.reason) == ("p1", "half_character")
+    assert (attempt.problem_id, attempt.attempt, attempt.reason) == ("p0", 1, "half_character")
 
 
 NO_ANSWER = {"name": "jsonl", "answer_column": None, "id_column": None}

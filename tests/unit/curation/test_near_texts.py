@@ -31,6 +31,13 @@ def test_texts_under_different_keys_are_no_candidates() -> None:
     assert near.candidates(sketch(TEXT, "48 29")) == [0] and near.candidates(sketch(TEXT, "48 30")) == []
 
 
+@pytest.mark.parametrize("jaccard", [1e-9, 0.99, 1 - 1e-9])
+def test_any_similarity_may_be_asked_for(jaccard: float) -> None:
+    near = NearTexts(jaccard)
+    near.add(0, sketch(TEXT))
+    assert near.candidates(sketch(TEXT)) == [0]
+
+
 @pytest.mark.parametrize("text", ["", "x", "\ud800", "答案" * 4, "𝑥" * 9])
 def test_any_text_has_a_sketch_and_finds_itself(text: str) -> None:
     near = NearTexts(0.9)

@@ -52,6 +52,16 @@ def test_numbers_are_read_by_value_and_in_order() -> None:
     assert numbers("no digits") == ()
 
 
+@pytest.mark.parametrize("other", ["12{,}345", r"$12\,345$", "12\u2009345", "1\u200b2,345", "\u200e12,3\u00ad45"])
+def test_a_number_is_one_however_it_is_set(other: str) -> None:
+    assert normalized(f"Of {other} coins") == normalized("Of 12,345 coins")
+    assert numbers(normalized(f"Of {other} coins")) == ("12345",)
+
+
+def test_neighbouring_numbers_are_no_thousands() -> None:
+    assert numbers(normalized(r"the set \{1{,}2{,}3\}, f(1\,1000), 5 000")) == ("1", "2", "3", "1", "1000", "5", "0")
+
+
 def test_the_code_of_a_figure_holds_no_words() -> None:
     assert words(normalized("Find it. [asy]draw((0,0)--(1,1));[/asy] In cm")) == ["find", "it", "in", "cm"]
 

@@ -219,4 +219,4 @@ def test_keys_of_the_request_cannot_be_smuggled_in(server, curate):
 def test_answers_that_repeat_another_sample_are_counted_and_said(server, curate):
     made = curate(teacher_at(server.base_url), asked(["again: same", "fresh"], num_samples=4))
     assert made.generated.num_repeated == 3
-    assert any(note.startswith("3 rows repeat another sample") for note in made.notes)
+    assert any(note.startswith("3 answers have the words of another sample") for note in made.notes)
