@@ -56,7 +56,9 @@ class Tokenized:
 
     def _tokenized(self, problem: Problem, attempt: Trajectory) -> Trajectory:
         if self.candidates is not None:
-            attempt = recorded_candidates(attempt, self.candidates, self._vocabulary, field=self.field)
+            attempt = recorded_candidates(
+                attempt, self.candidates, self._vocabulary, len(self.prompter.tokenizer), field=self.field
+            )
         if attempt.token_ids:
             return self._as_sampled(problem, attempt)
         messages = self._put(problem, attempt.messages)

@@ -109,6 +109,34 @@ def test_what_was_recorded_for_something_else_is_refused(message, attempt, wante
         read(attempt, **wanted)
 
 
+def changed(attempt: Trajectory, column: str, entry: tuple) -> Trajectory:
+    """With this at its last token."""
+    return replace(attempt, **{column: (*getattr(attempt, column)[:-1], entry)})
+
+
+@pytest.mark.parametrize(
+    ("message", "attempt"),
+    [
+        ("add up to 2.7", changed(recorded(2), "teacher_candidate_logprobs", (-0.1, -0.1, -0.1))),
+        ("add up to nan", changed(recorded(2), "teacher_candidate_logprobs", (float("nan"), -0.1, -0.1))),
+        ("2 log-probs for 2 candidates and all other tokens", changed(recorded(2), "teacher_candidate_logprobs", (-0.7, -0.7))),
+        (r"\[5000, 1\] are not distinct tokens of 48", changed(recorded(2), "candidate_ids", (5000, 1))),
+        (r"\[1, 1\] are not distinct", changed(recorded(2), "candidate_ids", (1, 1))),
+    ],
+)
+def test_what_is_no_distribution_is_refused_before_anything_is_trained(message, attempt):
+    with pytest.raises(
+        InputError, match=f"stages.kd.source: .* 'p' has log-probs of a teacher that are no distribution: .*{message}"
+    ):
+        read(attempt, count=2)
+
+
+def test_a_temperature_that_nobody_wrote_down_is_asked_for():
+    silent = replace(recorded(4), metadata={TEACHER_VOCABULARY: vocabulary_digest(TOKENIZER)})
+    with pytest.raises(InputError, match="does not say at which temperature .* metadata as 'teacher_temperature'"):
+        read(silent, count=4)
+
+
 def test_vocabularies_are_told_apart_by_any_token():
     changed = arithmetic_tokenizer()
     changed.add_tokens(["<tool>"])
