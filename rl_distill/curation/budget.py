@@ -105,7 +105,7 @@ class BudgetGuard:
     def refusal(self, cost: Spending) -> str:
         """Why a call of this cost does not fit, in the words of the recipe."""
         limit = self.passed_by(self.spent.plus(self._reserved).plus(cost))
-        return f"{limit} would be passed by the next call at its longest (spent: {describe(self.spent, self._prices)})"
+        return f"{limit} would be passed by the next call at its longest (spent: {describe(self.spent, self._prices)}): raise it"
 
     def projected(self, num_ended: int, num_all: int) -> Spending:
         """What all will have cost if the others of this process's rows cost what those that ended did on average."""
