@@ -183,10 +183,8 @@ def drawn_moments(names: list[str], num_rows: int, kills: int, draw: random.Rand
     before = names.index(GENERATE)
     inside = round(kills * IN_GENERATE)
     others = [count for count in range(len(names) + 1) if count != before]
-    found = [(before, draw.randrange(1, num_rows)) for _ in range(inside)] + [
-        (draw.choice(others), 0) for _ in range(kills - inside)
-    ]
-    return sorted(Moment(stages, rows, draw.uniform(0, LATEST)) for stages, rows in found)
+    found = [Moment(before, draw.randrange(1, max(2, num_rows * 3 // 4)), 0.0) for _ in range(inside)]  # a delay may outlast it
+    return sorted(found + [Moment(draw.choice(others), 0, draw.uniform(0, LATEST)) for _ in range(kills - inside)])
 
 
 def campaign(run: Run, moments: list[Moment], names: list[str]) -> Iterator[Kill]:

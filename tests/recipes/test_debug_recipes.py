@@ -155,6 +155,10 @@ def test_rollouts_come_from_the_newest_weights(runs, name):
         assert all(line["policy/ratio"] == pytest.approx(1.0, abs=1e-4) for line in lines)
     rollouts = [json.loads(line) for line in (folder / "trajectories" / "rollouts.jsonl").read_text().splitlines()]
     versions = {
-        (line["step"], version) for line in rollouts for t in line["trajectories"] for version in set(t["policy_versions"]) - {0}
+        (line["step"], version)
+        for line in rollouts
+        for t in line["trajectories"]
+        if t["origin"] == "policy"
+        for version in set(t["policy_versions"]) - {0}
     }
     assert versions == {(5, 5)}  # step 0 was sampled by version 0, step 5 by version 5; prompts count as 0
