@@ -6,20 +6,16 @@ from typing import Any
 
 from rl_distill.curation.probe_run import turns_of
 from rl_distill.curation.probe_writing import solution_of
-from rl_distill.probes import Probe, probes_of, probes_to_plain, recorded_probes
+from rl_distill.probes import probes_of, probes_to_plain, recorded_probes
 from rl_distill.problems.base import teacher_trajectory
+from rl_distill.problems.probe_questions import single_probes
 from rl_distill.seeding import addressed_seed
-from rl_distill.trajectory import Group, Problem, Verdict
+from rl_distill.trajectory import Group, Verdict
 
 
 def single_turns(groups: Sequence[Group], model: str) -> list[Group]:
     """Every probe that survives as a problem of its own, with the teacher's reply to imitate."""
-    return [
-        _pair(group.problem, place, probe, model)
-        for group in groups
-        for place, probe in enumerate(recorded_probes(group.problem))
-        if probe.survives
-    ]
+    return [probe for group in groups for probe in single_probes(group.problem, model)]
 
 
 def dialogues(groups: Sequence[Group], num_probes: int, seed: int) -> list[Group]:
@@ -56,15 +52,3 @@ def plain_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
             "teacher_reasoning": None if solution is None else solution.response,
             "probes": probes_to_plain(recorded_probes(group.problem)),
         }
-
-
-def _pair(problem: Problem, place: int, probe: Probe, model: str) -> Group:
-    own = Problem(
-        id=f"{problem.id}#{place}-{probe.rule}",
-        prompt=probe.text,
-        answer=probe.teacher_answer if probe.answer_kind == "closed" else None,
-        source=problem.source,
-        metadata={"probe_of": problem.id, "rule": probe.rule},
-    )
-    verdict = Verdict(status="correct", method="probe", detail="consistent" if probe.consistent else "")
-    return Group(problem=own, trajectories=(teacher_trajectory(own, turns_of(probe), model=model, verdict=verdict),))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rl_distill.config import config, one_of, setting
 from rl_distill.errors import InputError
-from rl_distill.probes import Probe, probes_of
+from rl_distill.probes import Probe, recorded_probes
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.problems.base import checked, dialogue, teacher_trajectory
 from rl_distill.problems.recorded import Records
@@ -32,10 +32,9 @@ class ProbeQuestions:
         found: list[Group] = []
         num_probes = 0
         for group in self.of.groups():
-            probes = [probe for probe in probes_of(group.problem) if probe.answer_kind == "closed"]
+            probes = [one for one in single_probes(group.problem, "teacher") if one.problem.answer is not None]
             num_probes += len(probes)
-            found += [group] if self.with_problems else []
-            found += [_question(group.problem, number, probe) for number, probe in enumerate(probes)]
+            found += [*([group] if self.with_problems else []), *probes]
         if not num_probes:
             raise InputError(
                 f"problems {self.name!r}", "no problem has a closed probe that may be asked", "give problems that carry probes"
@@ -43,15 +42,23 @@ class ProbeQuestions:
         return checked(found, self.name)
 
 
-def _question(problem: Problem, number: int, probe: Probe) -> Group:
-    metadata = {"about": problem.id, "probe": probe.rule}
-    asked = Problem(
-        id=f"{problem.id}/{number}", prompt=probe.text, answer=probe.teacher_answer, source=problem.source, metadata=metadata
+def single_probes(problem: Problem, model: str) -> list[Group]:
+    """Each probe that may be asked as a problem of its own, with the teacher's reply; an open one has no gold answer.
+
+    Args:
+        model: who the reply is from.
+    """
+    return [_alone(problem, place, probe, model) for place, probe in enumerate(recorded_probes(problem)) if probe.survives]
+
+
+def _alone(problem: Problem, place: int, probe: Probe, model: str) -> Group:
+    own = Problem(
+        id=f"{problem.id}#{place}-{probe.rule}",
+        prompt=probe.text,
+        answer=probe.teacher_answer if probe.answer_kind == "closed" else None,
+        source=problem.source,
+        metadata={"probe_of": problem.id, "rule": probe.rule},
     )
-    reply = teacher_trajectory(
-        asked,
-        dialogue(probe.text, probe.teacher_reply),
-        model="teacher",
-        verdict=Verdict(status="correct", method="probe", detail=probe.rule),
-    )
-    return Group(problem=asked, trajectories=(reply,))
+    verdict = Verdict(status="correct", method="probe", detail="consistent" if probe.consistent else "")
+    reply = teacher_trajectory(own, dialogue(probe.text, probe.teacher_reply), model=model, verdict=verdict)
+    return Group(problem=own, trajectories=(reply,))

@@ -50,7 +50,7 @@ def probe(**fields) -> Probe:
 
 def test_open_probes_and_those_that_may_not_be_asked_stay_out(tmp_path):
     of = written(tmp_path, probe(), probe(answer_kind="open"), probe(consistent=False))
-    assert [group.problem.id for group in questions(of)] == ["p", "p/0"]
+    assert [group.problem.id for group in questions(of)] == ["p", "p#0-cf"]
 
 
 def test_a_set_without_any_is_refused(tmp_path):
