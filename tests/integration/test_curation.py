@@ -3,18 +3,16 @@
 import json
 import os
 import random
-import signal
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from chat_server import chat_server
+from curation_kills import killed_while_it_asks
 from refusals import refused
-from tiny_runs import start_cli, taught
+from tiny_runs import taught
 
 from rl_distill.curation.folder_lock import locked
-from rl_distill.curation.openai_teacher import SEED_MASK
 from rl_distill.curation.stage_folder import StageFolder
 from rl_distill.problems.base import dialogue
 from rl_distill.records import group_to_dict
@@ -151,15 +149,7 @@ def test_killed_ten_times_it_asks_for_no_stored_answer_again_and_publishes_the_s
     with chat_server(seconds=0.1) as server:
         path, folder = curation(generate=asked_of(server))
         for _ in range(10):
-            stored, num_calls = stored_seeds(folder), len(server.calls())
-            process = start_cli("curate", path)
-            while process.poll() is None and len(server.calls()) == num_calls:
-                time.sleep(0.02)
-            time.sleep(draw.uniform(0.0, 0.3))
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
-            asked = {call["body"]["seed"] for call in server.calls()[num_calls:]}
-            assert asked and not asked & stored, "an answer that is on disk is not paid for twice"
+            killed_while_it_asks(path, folder, server, draw)
         code, _, err = cli("curate", path)
         assert (code, err) == (0, "")
         calm, _ = curation(generate=asked_of(server), folder=str(tmp_path / "calm"))
@@ -191,12 +181,6 @@ def test_attempts_that_a_teacher_replaces_are_not_counted_before_it_is_asked(cur
     assert cli("curate", path)[0] == 0
     assert stage(folder, "ingest").facts()["counts"]["arithmetic"] == {"problems": 24, "attempts": 0}
     assert stage(folder, "generate").facts()["counts"]["arithmetic"]["attempts"] == 72
-
-
-def stored_seeds(folder: Path) -> set[int]:
-    """Of the rows with an answer on disk, as the server gets them."""
-    lines = [line for path in (folder / "responses").glob("*/responses-*.jsonl") for line in path.read_bytes().split(b"\n")[:-1]]
-    return {json.loads(line)["response"]["seed"] & SEED_MASK for line in lines}
 
 
 def test_a_judge_is_asked_once_about_what_rules_could_not_settle(curation, cli, tmp_path):

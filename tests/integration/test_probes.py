@@ -1,20 +1,17 @@
 """Probes from a teacher to training: every filter does what it says on planted cases, and nothing is asked twice."""
 
 import json
-import os
 import random
-import signal
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from chat_server import chat_server
+from curation_kills import killed_while_it_asks
 from probe_replies import rules
 from refusals import refused
-from tiny_runs import start_cli, taught
+from tiny_runs import taught
 
-from rl_distill.curation.openai_teacher import SEED_MASK
 from rl_distill.curation.stage_folder import StageFolder
 from rl_distill.probes import Probe, probes_of, probes_to_plain, recorded_probes
 from rl_distill.records import read_groups
@@ -172,26 +169,13 @@ def test_killed_again_and_again_it_asks_for_no_stored_answer_again_and_publishes
     with chat_server(seconds=0.1) as server:
         path, folder = probing(*words, server=server, probes=block)
         for _ in range(6):
-            stored, num_calls = stored_seeds(folder), len(server.calls())
-            process = start_cli("curate", path)
-            while process.poll() is None and len(server.calls()) == num_calls:
-                time.sleep(0.02)
-            time.sleep(draw.uniform(0.0, 0.3))
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
-            asked = {call["body"]["seed"] for call in server.calls()[num_calls:]}
-            assert not asked & stored, "an answer that is on disk is not paid for twice"
+            killed_while_it_asks(path, folder, server, draw, "probe_responses")
         assert cli("curate", path)[0] == 0
         num_calls = len(server.calls())
         assert cli("curate", path)[0] == 0 and len(server.calls()) == num_calls
         calm, _ = probing(*words, server=server, folder="calm", probes=block)
         assert cli("curate", calm)[0] == 0
     assert published(tmp_path / "calm") == published(folder)
-
-
-def stored_seeds(folder: Path) -> set[int]:
-    lines = [line for path in folder.glob("probe_responses/*/responses-*.jsonl") for line in path.read_bytes().split(b"\n")[:-1]]
-    return {json.loads(line)["response"]["seed"] & SEED_MASK for line in lines}
 
 
 def test_a_changed_rule_asks_for_its_own_probes_only(probing, cli, teacher):
