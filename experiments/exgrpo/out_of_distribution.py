@@ -35,9 +35,7 @@ def main() -> None:
     rows = []
     for stage in students:
         found = [_evaluated(str(stage / "student"), problems, options.seed) for problems in SETS.values()]
-        rows.append(
-            (stage.name, *(f"{one.accuracy.mean:.3f} ({one.accuracy.low:.2f} - {one.accuracy.high:.2f})" for one in found))
-        )
+        rows.append((stage.name, *map(_cell, found)))
     print(markdown(("arm", *SETS), rows))
 
 
