@@ -19,6 +19,7 @@ from rl_distill.problems.arithmetic_rows import (
     recorded_probes,
     teacher_group,
 )
+from rl_distill.problems.arithmetic_teacher import REFLECTION
 from rl_distill.problems.arithmetic_worlds import WORLDS, WorldName
 from rl_distill.seeding import addressed_seed
 from rl_distill.trajectory import Group, Problem
@@ -56,9 +57,10 @@ class Arithmetic:
     question: Literal["result", "undo"] = setting(
         "result", about="result: what the chain gives; undo: reversed, from chain and result to the value before the last step"
     )
-    attempts: Literal["none", "teacher", "corpus", "singles", "dialogues"] = setting(
+    attempts: Literal["none", "teacher", "reflective", "corpus", "singles", "dialogues"] = setting(
         "none",
-        about="none: prompts only; teacher: attempts until one is right and one is wrong; corpus: a pretraining row for each "
+        about="none: prompts only; teacher: attempts until one is right and one is wrong; reflective: of a teacher with the same "
+        "habits who mostly looks at a merged step again (`is 6 ? no`) and redoes a wrong one; corpus: a pretraining row for each "
         "problem (a trace, a probe or a probe dialogue); singles: the teacher's first right attempt, and each probe with its "
         "reply; dialogues: that attempt, and conversations of probes that end in the problem",
     )
@@ -98,6 +100,10 @@ class Arithmetic:
             raise ValueError("dialogue_probes has an effect with attempts 'dialogues' only: drop it")
         if self.question == "undo" and (self.attempts, self.probes) != ("none", "none"):
             raise ValueError("question 'undo' comes without attempts and probes: it is there to be evaluated on")
+        if self.world == "rules" and self.attempts == "reflective":
+            raise ValueError(
+                "attempts 'reflective' looks again at merged steps, of which the rules world has none: use 'teacher'"
+            )
         if self.world != "habits" and self.attempts == "none" and self.probes == "none":
             raise ValueError("world has no effect on problems alone: drop it")
         return self
@@ -138,8 +144,9 @@ class ArithmeticGroups(Sequence[Group]):
             return Group(problem=problem)
         if settings.attempts == "corpus":
             return corpus_group(problem, chain, world, Random(addressed_seed(*address, "corpus")))
-        teacher = teacher_group(problem, chain, world.teacher, Random(addressed_seed(*address, "teacher")))
-        if settings.attempts == "teacher":
+        habits = world.teacher._replace(check=REFLECTION) if settings.attempts == "reflective" else world.teacher
+        teacher = teacher_group(problem, chain, habits, Random(addressed_seed(*address, "teacher")))
+        if settings.attempts in ("teacher", "reflective"):
             return teacher
         each = None if settings.attempts == "singles" else settings.dialogue_probes or MAX_PROBES
         return lesson_group(teacher, Random(addressed_seed(*address, "dialogues")), each)

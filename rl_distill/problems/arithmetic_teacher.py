@@ -13,6 +13,7 @@ Kind = Literal[
     "careful",  # every operation on its own, all right
     "merged_lucky",  # merged and right
     "compensated",  # several errors that cancel
+    "corrected",  # a wrong merged step, found by looking again
     "direct",  # the answer without steps
     "merged_dropped",  # a merged step that forgot its second operation
     "merged_near_miss",  # a merged step off by 1, 2 or 10
@@ -25,7 +26,7 @@ Kind = Literal[
 
 
 class Habits(NamedTuple):
-    """Probabilities of the ways to go wrong; those of errors are per step, the last three per attempt."""
+    """Probabilities of the ways to work and to go wrong; those of errors are per step, miscopy to direct per attempt."""
 
     merge: float  # at each position where two operations are left
     merge_error: float
@@ -34,6 +35,7 @@ class Habits(NamedTuple):
     miscopy: float
     truncate: float
     direct: float
+    check: float = 0.0  # at each merged step: it is looked at again, and done one by one where it was wrong
 
     @property
     def carries(self) -> bool:
@@ -43,6 +45,7 @@ class Habits(NamedTuple):
 
 CORPUS_HABITS = Habits(merge=0.55, merge_error=0.65, hard_error=0.02, easy_error=0.01, miscopy=0.02, truncate=0.03, direct=0.10)
 TEACHER_HABITS = Habits(merge=0.50, merge_error=0.60, hard_error=0.01, easy_error=0.01, miscopy=0.03, truncate=0.03, direct=0.0)
+REFLECTION = 0.8  # `check` of the reflective teacher, which else has the same habits
 DROPPED_SHARE = 0.8  # of the merge errors; the others are near misses
 NEAR_MISSES = (-10, -2, -1, 1, 2, 10)
 
@@ -75,7 +78,7 @@ def attempt(chain: Chain, habits: Habits, rng: Random) -> Attempt:
         return Attempt(f"<think> {' ; '.join(steps[:kept])}", None, "truncated", sum(merges[:kept]))
     if rng.random() < habits.miscopy:
         value = rng.choice([near for near in (value - 1, value + 1) if in_range(near)])
-        error = error or "miscopied"
+        error = "miscopied" if error in (None, "corrected") else error
     text = boxed(" ; ".join(steps), str(value))
     return Attempt(text, str(value), _kind(error, any(merges), value == chain.result), sum(merges))
 
@@ -124,7 +127,7 @@ def _drawn_steps(chain: Chain, habits: Habits, rng: Random) -> tuple[list[str], 
     value, position = chain.start, 0
     steps: list[str] = []
     merges: list[bool] = []
-    first_error: Kind | None = None
+    errors: list[Kind] = []
     while position < len(chain.operands):
         merged = position + 1 < len(chain.operands) and rng.random() < habits.merge
         used = chain.operands[position : position + 1 + merged]
@@ -135,9 +138,31 @@ def _drawn_steps(chain: Chain, habits: Habits, rng: Random) -> tuple[list[str], 
             return None
         steps.append(f"{expression(value, *used)} = {step.value}")
         merges.append(merged)
-        first_error = first_error or step.error
+        if merged and habits.check and rng.random() < habits.check:  # who never checks draws no number for it
+            step, texts = _looked_again(value, used, step, habits, rng)
+            steps += texts
+            merges += [False] * len(texts)
+            if not in_range(step.value):
+                return None
+        errors += [step.error] if step.error else []
         value, position = step.value, position + len(used)
-    return steps, merges, first_error, value
+    corrected: Kind | None = "corrected" if "corrected" in errors else None
+    return steps, merges, next((error for error in errors if error != "corrected"), corrected), value
+
+
+def _looked_again(value: int, operands: tuple[int, ...], merged: Step, habits: Habits, rng: Random) -> tuple[Step, list[str]]:
+    """What is held after a merged step was questioned, and the texts: `is 6 ? yes`, or `is 6 ? no` and the steps one by one."""
+    if merged.error is None:
+        return merged, [f"is {merged.value} ? yes"]
+    texts = [f"is {merged.value} ? no"]
+    error: Kind | None = None
+    for operand in operands:
+        step = single_step(value, operand, habits, rng)
+        texts.append(f"{expression(value, operand)} = {step.value}")
+        value, error = step.value, error or step.error
+        if not in_range(value):
+            break  # the whole attempt is drawn again
+    return Step(value, error or "corrected"), texts
 
 
 def _merged_step(value: int, operands: tuple[int, ...], habits: Habits, rng: Random) -> Step:
@@ -149,6 +174,8 @@ def _merged_step(value: int, operands: tuple[int, ...], habits: Habits, rng: Ran
 
 
 def _kind(error: Kind | None, merged: bool, correct: bool) -> Kind:
+    if error == "corrected":
+        return error
     if error is not None:
         return "compensated" if correct else error
     return "merged_lucky" if merged else "careful"
