@@ -57,7 +57,8 @@ def _recipe(path: Path, percent: int, seed: int, runs: Path) -> Recipe:
 def _reduced(tree: Any, percent: int) -> Any:
     if isinstance(tree, dict):
         return {
-            key: round(value * percent / 100) if key == "num_problems" else _reduced(value, percent) for key, value in tree.items()
+            key: round(value * percent / 100) if key == "num_problems" else _reduced(value, percent)
+            for key, value in tree.items()
         }
     return [_reduced(value, percent) for value in tree] if isinstance(tree, list) else tree
 
