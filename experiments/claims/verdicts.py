@@ -1,4 +1,4 @@
-"""From runs to verdicts: a mean over seeds with its interval for every statement, a table, a figure, and where each number is from."""
+"""From runs to verdicts: a mean over seeds with its interval for each statement; a table, figures, and what was read."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,8 @@
 
 run: python experiments/exgrpo/data_efficiency.py experiments/exgrpo/grid_rules.yaml --seeds 0 1 2
 
-Sampled and imitated tokens stay what they are with all problems, so that only the number of different problems changes; a smaller set
-is the head of the larger. Runs that are finished are not run again.
+Sampled and imitated tokens stay what they are with all problems, so that only the number of different problems changes; a smaller
+set is the head of the larger. Runs that are finished are not run again.
 """
 
 import argparse

@@ -1,10 +1,12 @@
-"""Students of a warm-up run on problems that none was trained on: longer chains, other operands, the reversed question.
+"""Students of runs on problems that none was trained on: longer chains, other operands, the reversed question.
 
-run: python experiments/exgrpo/out_of_distribution.py runs/warm-up-rules
+run: python experiments/exgrpo/out_of_distribution.py runs/grid-rules-0 runs/grid-rules-1 runs/grid-rules-2
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 from rl_distill.analysis.table import markdown
 from rl_distill.evaluation.evaluator import Evaluation, EvaluationResult, Evaluator
@@ -24,23 +26,32 @@ SETS = {
     "reversed": Arithmetic(split="heldout", question="undo", num_problems=NUM_PROBLEMS),
 }
 SAMPLING = Sampling(temperature=1.0, max_tokens=64)
+STUDENT_T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # 97.5 % quantile, by number of runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs of one recipe that differ in their seed")
+    parser.add_argument("--stages", nargs="+", metavar="S", help="whose students; none is all of them")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     options = parser.parse_args()
-    students = sorted(path.parent for path in (options.run / "stages").glob("*/student"))
+    stages = options.stages or sorted(path.parent.name for path in (options.runs[0] / "stages").glob("*/student"))
     rows = []
-    for stage in students:
-        found = [_evaluated(str(stage / "student"), problems, options.seed) for problems in SETS.values()]
-        rows.append((stage.name, *map(_cell, found)))
+    for stage in stages:
+        students = [str(run / "stages" / stage / "student") for run in options.runs]
+        found = [[_evaluated(student, problems, options.seed) for student in students] for problems in SETS.values()]
+        rows.append((stage, *map(_cell, found)))
+        print(*rows[-1], sep=" | ", flush=True)
+    print(f"\n{len(options.runs)} runs, 95 % interval {'over runs' if len(options.runs) > 1 else 'over problems'}\n")
     print(markdown(("arm", *SETS), rows))
 
 
-def _cell(result: EvaluationResult) -> str:
-    return f"{result.accuracy.mean:.3f} ({result.accuracy.low:.2f} - {result.accuracy.high:.2f})"
+def _cell(results: Sequence[EvaluationResult]) -> str:
+    if len(results) == 1:
+        found = results[0].accuracy
+        return f"{found.mean:.3f} ({found.low:.2f} - {found.high:.2f})"
+    means = [result.accuracy.mean for result in results]
+    return f"{fmean(means):.3f} ± {STUDENT_T[len(means)] * stdev(means) / len(means) ** 0.5:.3f}"
 
 
 def _evaluated(student: str, problems: Arithmetic, seed: int) -> EvaluationResult:
