@@ -231,10 +231,18 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], *, add_generation_pro
         raise InputError("student.model", problem, "drop student.prompt.system if it is that, or mend the template") from None
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def check_words(tokenizer: Any, text: str, field: str) -> None:
+    """
+    Raises:
+        InputError: the tokenizer, of a closed vocabulary, cannot spell the text of a setting.
+    """
+    _ids(tokenizer, text, field)
+
+
+def _ids(tokenizer: Any, text: str, field: str = "student.prompt or problems") -> list[int]:
     """The template prints every special token itself, a beginning-of-text token included."""
     try:
         return [int(token) for token in tokenizer.encode(text, add_special_tokens=False)]
     except Exception as error:  # what `tokenizers` raises for a word that a closed vocabulary lacks
         problem = f"{text[:60]!r} cannot be tokenised ({error})"
-        raise InputError("student.prompt or problems", problem, "use words that the student's vocabulary has") from None
+        raise InputError(field, problem, "use words that the student's vocabulary has") from None

@@ -17,7 +17,7 @@ from rl_distill.coherence import COMPARED, Account, Measure, accounts
 from rl_distill.records import group_from_dict
 from rl_distill.trajectory import Group
 
-NU = 1.25  # of the grid's recipes
+NU = 1.25  # of exgrpo's recipes here
 
 
 def main() -> None:
@@ -44,8 +44,14 @@ def _dialogues(run: Path) -> Iterator[tuple[str, Group]]:
 
 def _measurable(group: Group) -> list[Measure]:
     """Those whose contexts are there; `full` counts where there are further answers."""
-    there = {one.context for one in group.trajectories if one.control or one.context != "full"}
-    return [measure for measure, contexts in COMPARED.items() if contexts and contexts <= there]
+    there = {one.context for one in group.trajectories if one.origin == "policy" and (one.control or one.context != "full")}
+    found = [measure for measure, contexts in COMPARED.items() if contexts and contexts <= there]
+    return [*found, *(["logp"] if _gold_places(group) else [])]  # type: ignore[list-item]
+
+
+def _gold_places(group: Group) -> list[int]:
+    """Where the gold answers stand whose log-probs `logp` compares."""
+    return [index for index, one in enumerate(group.trajectories) if one.origin == "teacher" and one.control]
 
 
 def _row(stage: str, measure: Measure, groups: Sequence[Group], permutations: int) -> tuple[str, ...]:
@@ -63,7 +69,9 @@ def _correct(group: Group, measure: Measure) -> list[Account]:
 
 
 def _permuted(group: Group, measure: Measure, draw: Random) -> Group:
-    """The group with the scores of all answers that the measure looks at dealt out anew."""
+    """The group with what the measure looks at dealt out anew: scores of all answers, or log-probs of a gold answer."""
+    if measure == "logp":
+        return _swapped(group, draw)
     looked = {"full", *COMPARED[measure]}
     places = [index for index, one in enumerate(group.trajectories) if one.context in looked and one.status is not None]
     scores = [group.trajectories[index].score for index in places]
@@ -71,6 +79,21 @@ def _permuted(group: Group, measure: Measure, draw: Random) -> Group:
     dealt = dict(zip(places, scores, strict=True))
     attempts = [replace(one, score=dealt.get(index, one.score)) for index, one in enumerate(group.trajectories)]
     return replace(group, trajectories=tuple(attempts))
+
+
+def _swapped(group: Group, draw: Random) -> Group:
+    """The gold answer after a dialogue and after the blanked one change places, or do not: the same for all of its tokens."""
+    rows = list(group.trajectories)
+    pairs: dict[int | None, list[int]] = defaultdict(list)
+    for index in _gold_places(group):
+        pairs[rows[index].dialogue].append(index)
+    for one, other in pairs.values():
+        if draw.random() < 0.5:
+            rows[one], rows[other] = (
+                replace(rows[other], context=rows[one].context),
+                replace(rows[one], context=rows[other].context),
+            )
+    return replace(group, trajectories=tuple(rows))
 
 
 if __name__ == "__main__":

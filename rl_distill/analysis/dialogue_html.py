@@ -16,7 +16,7 @@ CONTEXTS: Mapping[Context, str] = {
     "direct": "the problem alone",
     "blanked": "the same probes, its replies removed",
     "shuffled": "the same probes, replies about another problem",
-    "think_longer": "told to go on thinking, as many tokens, no probes",
+    "think_longer": "told to go on thinking, at most as many tokens, no probes",
 }
 
 

@@ -72,7 +72,9 @@ def recorded_step(run: Path, stage: str | None = None, step: int | None = None) 
         if step in (None, line["step"]):
             kept.append(line)
     if not found:
-        remedy = "its recipe needs source.dialogue, and tracking.trajectories_every above 0"
+        remedy = (
+            "its recipe needs source.dialogue and tracking.trajectories_every above 0, and some dialogue has to fit the context"
+        )
         raise InputError("RUN", f"{str(run)!r} has recorded no dialogues", remedy)
     stage = list(found)[-1] if stage is None else stage
     if stage not in found:

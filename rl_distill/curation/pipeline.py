@@ -72,6 +72,8 @@ class Curation:
         with locked(self.path, "folder"):
             for folder in (self.path, self.path / STAGES):
                 clear_leftovers(folder)  # of a process that was killed
+            if self.recipe.probes is not None:
+                self.recipe.probes.check()
             return self._run()
 
     def _run(self) -> Path:

@@ -14,6 +14,7 @@ COUNTED = {
     "probe_rise": "no rise",
     "probe_difficulty": "kept",
 }
+BILLED = {"answers": "answers", "prompt_tokens": "prompt tokens", "completion_tokens": "answer tokens", "price": "price"}
 
 
 def probe_data(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -48,10 +49,10 @@ def probe_tables(data: Mapping[str, Any]) -> list[tuple[str, Sequence[str], list
         [rule, *(str(found.get(status, 0)) for status in ("correct", "wrong", "unverifiable"))]
         for rule, found in data["student_correct"].items()
     ]
-    bills = [[name, *(f"{value:,.6g}" for value in found.values())] for name, found in data["bills"].items() if found["answers"]]
+    bills = [[name, *(f"{found[key]:,.6g}" for key in BILLED)] for name, found in data["bills"].items() if found["answers"]]
     return [
         ("Probes in play after each stage", ["rule", *columns], retention),
         ("Probes that went", ["stage", "rule", "why", "count"], lost),
         ("What the base student answers", ["rule", "right", "wrong", "not checked"], student),
-        ("Answers that were used", ["stage", "answers", "prompt tokens", "answer tokens", "price"], bills),
+        ("Answers that were used", ["stage", *BILLED.values()], bills),
     ]

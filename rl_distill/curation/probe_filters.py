@@ -11,8 +11,6 @@ from rl_distill.curation.probe_asking import ProbeQuestion, bill
 from rl_distill.curation.probe_pool import Place, PlacedProbe, by_rule, problem_dropped, settled, surviving
 from rl_distill.curation.probe_run import JUDGED, ProbeRun, turns_of, was_said
 from rl_distill.curation.stage_folder import StageResult
-from rl_distill.curation.teachers import ProceduralTeacherConfig
-from rl_distill.errors import InputError
 from rl_distill.probes import Probe, probes_of
 from rl_distill.trajectory import Group, Message, Verdict
 
@@ -20,16 +18,9 @@ CONSISTENCY, DIFFICULTY = "probe_consistency", "probe_difficulty"
 
 
 def check_consistency(groups: Sequence[Group], run: ProbeRun) -> StageResult:
-    """Filter 1. Labels each probe by whether the teacher, shown it with its reply and then the problem, finds the gold answer.
-
-    Raises:
-        InputError: the teacher is the procedural one.
-    """
+    """Filter 1. Labels each probe by whether the teacher, shown it with its reply and then the problem, finds the gold answer."""
     consistency = run.probing.consistency
     assert consistency is not None, "the stage is there only with it"
-    if isinstance(run.probing.teacher, ProceduralTeacherConfig):
-        problem = "the procedural teacher reads nothing before a problem, so that no probe could mislead it"
-        raise InputError("probes.consistency", problem, "set it to null, or take another teacher")
     placed = [one for one in surviving(groups) if one.probe.consistent is None]
     questions = [
         ProbeQuestion("consistency", one.problem.id, run.problem_after(one.problem, turns_of(one.probe))) for one in placed

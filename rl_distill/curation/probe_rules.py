@@ -72,4 +72,8 @@ def load_rules(path: str | None) -> ProbeRules:
     Raises:
         InputError: naming the key of the file and what is wrong with it.
     """
+    if path is not None and not Path(path).expanduser().is_file():
+        raise InputError(
+            "probes.rules", f"there is no file {path!r}", "give a YAML file of rules, or drop it for the package's ten"
+        )
     return parse(ProbeRules, read_yaml(PACKAGED if path is None else Path(path).expanduser()))

@@ -14,8 +14,10 @@ from rl_distill.curation.generate import Generation
 from rl_distill.curation.judge import Judge
 from rl_distill.curation.probe_rules import ProbeRules, load_rules
 from rl_distill.curation.teacher import TeacherSampling
-from rl_distill.curation.teachers import AnyTeacher
-from rl_distill.text import PromptFormat
+from rl_distill.curation.teachers import AnyTeacher, EngineTeacherConfig, ProceduralTeacherConfig
+from rl_distill.errors import InputError
+from rl_distill.models.loading import context_of, load_settings, load_tokenizer
+from rl_distill.text import PromptFormat, check_words
 
 
 @config
@@ -73,6 +75,34 @@ class Probing:
     dialogue_probes: int = setting(
         5, about="probes of each published dialogue to imitate, or all if a problem has fewer", ge=1, source="arXiv:2603.19266"
     )
+
+    def __post_init__(self) -> None:
+        if self.consistency is not None and isinstance(self.teacher, ProceduralTeacherConfig):
+            raise ValueError(
+                "consistency: the procedural teacher reads nothing before a problem, so that no probe could mislead it: set "
+                "consistency to null, or take another teacher"
+            )
+
+    def check(self) -> None:
+        """What would fail only after the teacher was paid: a base student in this process that cannot be asked.
+
+        Raises:
+            InputError: naming the setting.
+        """
+        student = self.student
+        if student is None or not isinstance(student.model, EngineTeacherConfig):
+            return
+        context = context_of(load_settings(student.model.model))
+        lengths = {"sampling": student.sampling, "rise.sampling": student.rise and student.rise.sampling}
+        for name, sampling in lengths.items():
+            if sampling and sampling.max_tokens >= context:
+                raise InputError(
+                    f"probes.student.{name}.max_tokens",
+                    f"is {sampling.max_tokens}, which leaves no room for a question in the student's context of {context}",
+                    "lower it",
+                )
+        if self.prompt.instruction and student.rise:
+            check_words(load_tokenizer(student.model.model), self.prompt.instruction, "probes.prompt.instruction")
 
     def used_rules(self) -> ProbeRules:
         """The file of rules with those that are used.

@@ -79,6 +79,15 @@ class DialogueConfig:
         if self.gold_reply is not None and "{answer}" not in self.gold_reply:
             raise ValueError("gold_reply does not say the answer: write {answer} where it belongs")
 
+    def texts(self) -> list[tuple[str, str]]:
+        """The settings that are said to a student or in its name, as far as they are used, without what stands in them."""
+        blanks = self.branches.blanked or self.gold_reply is not None
+        return [
+            *([("blank_reply", self.blank_reply)] if blanks else []),
+            *([("think_longer", self.think_longer.replace("{question}", " "))] if self.branches.think_longer else []),
+            *([("gold_reply", self.gold_reply.replace("{answer}", " "))] if self.gold_reply is not None else []),
+        ]
+
     @property
     def turns_per_dialogue(self) -> int:
         """Replies and answers that are sampled for each dialogue, its branches included."""

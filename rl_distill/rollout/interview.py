@@ -9,7 +9,7 @@ from rl_distill.rollout.branches import TEACHER, Visit, rules
 from rl_distill.rollout.collector import Prompter
 from rl_distill.rollout.dialogue import DialogueConfig
 from rl_distill.rollout.turns import Reply, Turn, spoken, text_trajectory, unanswered
-from rl_distill.text import check_dialogues
+from rl_distill.text import check_dialogues, check_words
 from rl_distill.trajectory import Group, Message, Problem, Trajectory
 
 
@@ -33,6 +33,8 @@ class Interviewer:
             InputError: there is none, the student's chat template cannot do several turns, or a text cannot be put to it.
         """
         check_dialogues(self.prompter.tokenizer, self.prompter.format.system)
+        for name, text in self.settings.texts():
+            check_words(self.prompter.tokenizer, text, f"dialogue.{name}")
         counted = [(group, len(probes_of(group.problem))) for group in groups]
         wanted, most = self.settings.num_probes, max((count for _, count in counted), default=0)
         if not most:
@@ -47,9 +49,10 @@ class Interviewer:
             least = min(self._least_tokens(group.problem) for group in enough)
             raise InputError(
                 field,
-                f"the shortest dialogue about any problem has {least} tokens with its answer (sampling.max_tokens "
-                f"{self.max_tokens}), and the student's context {self.prompter.max_context}",
-                "lower dialogue.num_probes or sampling.max_tokens, or take a student with a longer context",
+                f"the shortest dialogue about any problem takes {least} tokens with room for a reply (dialogue.reply_tokens "
+                f"{self.settings.reply_tokens}) and the answer (sampling.max_tokens {self.max_tokens}), and the student's "
+                f"context has {self.prompter.max_context}",
+                "lower dialogue.num_probes, dialogue.reply_tokens or sampling.max_tokens, or lengthen the context",
             )
         if self.settings.gold_reply is not None and (lacking := [one for one in found if not (one.problem.answer or "").strip()]):
             problem = f"problem {lacking[0].problem.id!r} has no gold answer for dialogue.gold_reply to say"
@@ -79,9 +82,12 @@ class Interviewer:
         )
 
     def _least_tokens(self, problem: Problem) -> int:
-        """No dialogue about a problem is shorter: its shortest probes with replies that are nothing but their end."""
+        """No dialogue about a problem takes less: its shortest probes, replies that are nothing but their end, and room for the
+        longest reply to the last probe and for the longest answer.
+        """
         *probes, put = (len(turn.asked) for turn in self.visit(problem, probes_of(problem), 0).full)
-        return sum(sorted(probes)[: self.settings.num_probes]) + self.settings.num_probes + put + self.max_tokens
+        said = sum(sorted(probes)[: self.settings.num_probes]) + self.settings.num_probes
+        return max(said - 1 + self.settings.reply_tokens, said + put + self.max_tokens)
 
     def _unanswered(self, questions: Sequence[Message]) -> tuple[Turn, ...]:
         return unanswered(self.prompter.tokenizer, self.prompter.format.beginning, questions)

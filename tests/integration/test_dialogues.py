@@ -89,7 +89,7 @@ BAD = {
     "too long": (
         probed(4),
         {"source": {"sampling": {"max_tokens": 150}}},
-        "the shortest dialogue about any problem has 201",
+        "the shortest dialogue about any problem takes 201",
     ),
     "stale": (probed(4), {"source": {"max_staleness": 1}}, "max_staleness: 1 cannot run dialogues ahead"),
     "lonely": (probed(4), {"source": {"prompts_per_step": 1}}, "takes replies from another problem"),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -250,8 +251,8 @@ PROCEDURAL = {"name": "procedural"}
         (["unparsable"], {}, "curation.probe_write: left nothing of 3 problems (no_probe_left 3"),
         (["strange"], {}, "wrong_language 1"),
         (["good"], {"use": ["god"]}, "probes.use: no rule has the id 'god'; choose from good"),
-        (["good"], {"rules": "/nowhere.yaml"}, "there is no file '/nowhere.yaml'"),
-        (["good"], {"teacher": PROCEDURAL}, "probes.teacher: the procedural one writes no probes"),
+        (["good"], {"rules": "/nowhere.yaml"}, "probes.rules: there is no file '/nowhere.yaml'"),
+        (["good"], {"teacher": PROCEDURAL, "consistency": None}, "probes.teacher: the procedural one writes no probes"),
         (["good", "good"], {}, "rules: have the id 'good' twice"),
     ],
 )  # fmt: skip
@@ -265,6 +266,26 @@ def test_the_procedural_teacher_cannot_be_misled_and_says_so(probing, cli, tmp_p
     path, _ = probing("good", probes={"teacher": PROCEDURAL}, **carried(tmp_path, "9 - 1 + 5 . after 1 ?"))
     code, _, err = cli("curate", path)
     assert code == 2 and "probes.consistency: the procedural teacher reads nothing before a problem" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampling": {"max_tokens": 4096}}, "probes.student.sampling.max_tokens: is 4096, which leaves no room"),
+        ({"sampling": {"max_tokens": 9}, "rise": {"sampling": {"max_tokens": 4096}}}, "probes.student.rise.sampling.max_tokens"),
+        ({"sampling": {"max_tokens": 9}, "rise": {"sampling": {"max_tokens": 9}}}, "probes.prompt.instruction: .*tokenised"),
+    ],
+)
+def test_a_student_that_cannot_be_asked_is_refused_before_the_teacher_is_paid(
+    changes, message, probing, cli, teacher, tmp_path, tiny_recipe
+):
+    assert cli("train", tiny_recipe(run_dir=str(tmp_path / "before")).path)[0] == 0
+    student = {"model": {"name": "engine", "model": str(tmp_path / "before" / "final")}, **changes}
+    path, _ = probing("good", probes={"student": student})
+    before = len(teacher.calls())
+    code, _, err = cli("curate", path)
+    assert code == 2 and re.search(message, err) and err.count("\n") == 1
+    assert len(teacher.calls()) == before
 
 
 def test_what_would_be_asked_is_told_without_asking(probing, cli, teacher):

@@ -127,6 +127,13 @@ def test_the_gain_in_the_gold_answers_log_prob():
     assert credit == {"full": pytest.approx(vector["adv_full_only_std"], **NEAR)}
 
 
+def test_a_gain_in_log_prob_is_paid_up_to_one_nat():
+    group = dialogue_group(
+        (1, 1), gold("full", 0, -0.1), gold("full", 1, -0.1), gold("blanked", 0, -3.1), gold("blanked", 1, -0.6)
+    )
+    assert [one.paid for one in accounts(group, "logp")] == pytest.approx([1.0, 0.5])
+
+
 OUTCOMES = list(product((0, 1), repeat=4))
 
 

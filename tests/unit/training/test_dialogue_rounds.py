@@ -405,9 +405,12 @@ def leaking(groups):
         (without_probes(PROBLEMS), {}, "no problem has a probe that may be asked"),
         (leaking(PROBLEMS), {}, "no problem has a probe that may be asked"),
         (PROBLEMS, {"num_probes": 6}, "no problem has the 6 probes that dialogue.num_probes asks for; the most are 5"),
-        (PROBLEMS, {"context": 40}, "the shortest dialogue about any problem has"),
+        (PROBLEMS, {"context": 40}, "the shortest dialogue about any problem takes"),
+        (PROBLEMS, {"reply_tokens": 5000}, "room for a reply .dialogue.reply_tokens 5000."),
         (PROBLEMS[:1], {}, "context shuffled needs two"),
-        (PROBLEMS, {"blank_reply": "umbrella"}, "cannot be tokenised"),
+        (PROBLEMS, {"blank_reply": "umbrella"}, "dialogue.blank_reply: 'umbrella' cannot be tokenised"),
+        (PROBLEMS, {"think_longer": "umbrella {question}"}, "dialogue.think_longer: .*cannot be tokenised"),
+        (PROBLEMS, {"gold_reply": "umbrella {answer}"}, "dialogue.gold_reply: .*cannot be tokenised"),
     ],
 )
 def test_problems_about_which_no_dialogue_can_be_held_are_refused(problems, changes, message):
