@@ -1,6 +1,7 @@
 """Whom an evaluation is about: a model's folder, one on the hub, or a student of a run."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ class Subject:
 
     def identity(self, tokenizer: Any) -> dict[str, str]:
         """What makes it this model and no other, wherever its folder lies."""
-        return {"weights": weights_digest(self.folder), "tokenizer": vocabulary_digest(tokenizer)}
+        return {
+            "weights": weights_digest(self.folder),
+            "vocabulary": vocabulary_digest(tokenizer),
+            "chat_template": sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
+        }
 
 
 def find_subject(given: str) -> Subject:
@@ -48,7 +53,7 @@ def find_subject(given: str) -> Subject:
     if is_run(folder):
         student = folder / _FINAL
         if not student.is_dir():
-            raise InputError(FIELD, f"the run {given!r} has not finished", f"name a stage: {_stages(folder, given)}")
+            raise InputError(FIELD, f"the run {given!r} has not finished", _stages(folder))
         return Subject(given=given, label=folder.resolve().name, folder=student)
     if folder.is_dir():
         return Subject(given=given, label="-".join(folder.resolve().parts[-2:]).strip("/"), folder=folder)
@@ -76,13 +81,14 @@ def stage_folder(run: Path, stage: str) -> Path:
     """
     folder = run / "stages" / stage
     if not stage or not folder.is_dir():
-        raise InputError(FIELD, f"the run {str(run)!r} has no finished stage {stage!r}", f"give {_stages(run, str(run))}")
+        raise InputError(FIELD, f"the run {str(run)!r} has no finished stage {stage!r}", _stages(run))
     return folder
 
 
-def _stages(run: Path, given: str) -> str:
+def _stages(run: Path) -> str:
+    """What to do about a student that is not there."""
     names = sorted(path.name for path in run.glob("stages/[!.]*") if path.is_dir())
-    return ", ".join(f"{given}:{name}" for name in names) or "it once one has finished: none has"
+    return f"give {' or '.join(f'{run}:{name}' for name in names)}" if names else "let the run finish a stage first"
 
 
 def _from_hub(name: str) -> Path:
