@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -11,18 +11,15 @@ from typing import Any, Literal
 from rl_distill import __version__
 from rl_distill.config import dump, overridden, parse
 from rl_distill.errors import InputError
-from rl_distill.evaluation.benchmark import Benchmark, load_benchmark, problems_digest
-from rl_distill.evaluation.benchmark_score import BenchmarkScore, attempt_numbers, score, score_from_dict, score_to_dict
+from rl_distill.evaluation.benchmark import Benchmark, load_benchmark
+from rl_distill.evaluation.benchmark_score import BenchmarkScore, score, score_from_dict, score_to_dict
+from rl_distill.evaluation.benchmark_task import BenchmarkTask, LazyEngine, graded_attempts, prepared
 from rl_distill.evaluation.evaluation_folder import EvaluationFolder
 from rl_distill.evaluation.subject import Subject, find_subject
-from rl_distill.models.loading import context_of, load_model
-from rl_distill.rewards import WeightedRewards, score_groups
-from rl_distill.rollout.collector import Prompt, Prompter
-from rl_distill.rollout.engine import Engine, generate_checked
+from rl_distill.models.loading import context_of
 from rl_distill.rollout.engines import ENGINES
-from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
+from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import installed_vllm
-from rl_distill.trajectory import Group, Trajectory
 
 SCHEMA_VERSION = 1
 ENGINE_PREFIX = "engine."
@@ -41,25 +38,6 @@ class EvaluationReport:
     model: str
     scores: dict[str, BenchmarkScore]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """One benchmark, ready to be asked."""
-
-    benchmark: Benchmark
-    groups: Sequence[Group]
-    prompts: Sequence[Prompt]
-    ks: tuple[int, ...]
-
-    def settings(self) -> dict[str, Any]:
-        """What an evaluation is continued under, and compared by."""
-        return {
-            **self.benchmark.terms(),
-            "problems_hash": problems_digest(self.groups),
-            "num_samples": self.benchmark.num_samples,
-            "hash": self.benchmark.digest(self.groups),
-        }
 
 
 def evaluate(
@@ -99,21 +77,21 @@ def evaluate(
     chosen = _chosen(benchmarks, [text for text in overrides if not text.startswith(ENGINE_PREFIX)])
     tokenizer, settings = subject.tokenizer(), subject.settings()
     context = context_of(settings) if isinstance(config, HfEngineConfig) else config.context(settings)
-    tasks = [_task(one, num_samples, num_problems, ks, tokenizer, context) for one in chosen]
+    tasks = [prepared(one, num_samples, num_problems, ks, tokenizer, context) for one in chosen]
     record = {
         "model": subject.identity(tokenizer),
         "engine": dump(config),
         "seed": seed,
         "benchmarks": {task.benchmark.name: task.settings() for task in tasks},
     }
-    place = Path(output) if output is not None else Path("evaluations") / subject.label
+    place = Path(output).expanduser() if output is not None else Path("evaluations") / subject.label
     with ExitStack() as stack:
-        folder = stack.enter_context(closing(EvaluationFolder(place.expanduser(), record)))
-        sampler = _Lazy(subject, tokenizer, config)
+        folder = stack.enter_context(closing(EvaluationFolder(place, record)))
+        sampler = LazyEngine(subject, tokenizer, config)
         stack.callback(sampler.close)
         results = folder.results()
         for task in tasks:
-            graded = _attempts(task, folder, sampler, config.shard_size, seed, say)
+            graded = graded_attempts(task, folder, sampler, config.shard_size, seed, say)
             found = score(graded, task.benchmark.grader, task.ks)
             results[task.benchmark.name] = {**task.settings(), "caveats": list(task.benchmark.caveats), **score_to_dict(found)}
             folder.write_result(_result(subject, record, results))
@@ -142,87 +120,6 @@ def _engine_config(name: str, overrides: Sequence[str]) -> Any:
         raise InputError(f"{ENGINE_PREFIX}{error.field}", error.problem, error.remedy) from None
 
 
-def _task(
-    benchmark: Benchmark,
-    num_samples: int | None,
-    num_problems: int | None,
-    ks: Sequence[int] | None,
-    tokenizer: Any,
-    context: int,
-) -> _Task:
-    if num_samples is not None:
-        if num_samples < 1:
-            raise InputError("--samples", f"is {num_samples}", "give 1 or more")
-        benchmark = replace(benchmark, num_samples=num_samples)
-    if num_problems is not None and num_problems < 1:
-        raise InputError("--problems", f"is {num_problems}", "give 1 or more")
-    reported = attempt_numbers(benchmark.num_samples, ks)
-    groups = benchmark.groups(num_problems)
-    benchmark.grader.check_machine()
-    prompter = Prompter(tokenizer=tokenizer, format=benchmark.prompt, max_context=context)
-    field = f"benchmark {benchmark.name!r}"
-    prompts = prompter.prompts(groups, benchmark.sampling, field=field, verifiers=(benchmark.grader,))
-    return _Task(benchmark=benchmark, groups=groups, prompts=prompts, ks=reported)
-
-
-class _Lazy:
-    """The engine, started when the first question is put: a finished evaluation is read without one."""
-
-    def __init__(self, subject: Subject, tokenizer: Any, config: Any) -> None:
-        self._subject, self._tokenizer, self._config = subject, tokenizer, config
-        self._engine: Engine | None = None
-
-    def engine(self) -> Engine:
-        if self._engine is None:
-            folder, name = str(self._subject.folder), self._subject.label
-            if isinstance(self._config, HfEngineConfig):
-                self._engine = HfEngine(load_model(folder, field="MODEL"), self._tokenizer, self._config, name=name)
-            else:
-                from rl_distill.rollout.vllm_engine import VllmEngine
-
-                self._engine = VllmEngine(folder, self._tokenizer, self._config, name=name)
-        return self._engine
-
-    def close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-
-
-def _attempts(
-    task: _Task, folder: EvaluationFolder, sampler: _Lazy, requests_together: int, seed: int, say: Callable[[str], None]
-) -> list[Group]:
-    """All problems with their graded attempts, those that were asked before included."""
-    name, size = task.benchmark.name, task.benchmark.num_samples
-    together = max(1, requests_together // size)  # problems
-    rewards = WeightedRewards((task.benchmark.grader,))
-    with closing(folder.samples(name)) as samples:
-        graded = samples.kept([prompt.problem.id for prompt in task.prompts], together)
-        if graded:
-            say(f"{name}: {len(graded)} of {len(task.prompts)} problems were asked before")
-        while len(graded) < len(task.prompts):
-            shard = task.prompts[len(graded) : len(graded) + together]
-            asked = [
-                prompt.request(task.benchmark.sampling, seed, "benchmark", name, sample)
-                for prompt in shard
-                for sample in range(size)
-            ]
-            attempts = [_recorded(attempt) for attempt in generate_checked(sampler.engine(), asked)]
-            groups = [
-                Group(problem=prompt.problem, trajectories=tuple(attempts[place * size : (place + 1) * size]))
-                for place, prompt in enumerate(shard)
-            ]
-            fresh = score_groups(groups, rewards)
-            samples.add(fresh)
-            graded += fresh
-            say(f"{name}: {len(graded)} of {len(task.prompts)} problems")
-    return graded
-
-
-def _recorded(attempt: Trajectory) -> Trajectory:
-    """An attempt without what only training reads, which would be most of the file."""
-    return replace(attempt, behavior_logprobs=None, policy_versions=None)
-
-
 def _result(subject: Subject, record: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
@@ -243,7 +140,7 @@ def _environment(engine: str) -> dict[str, str]:
     return {**found, "platform": platform.platform()}
 
 
-def _notes(tasks: Sequence[_Task], scores: Mapping[str, BenchmarkScore]) -> list[str]:
+def _notes(tasks: Sequence[BenchmarkTask], scores: Mapping[str, BenchmarkScore]) -> list[str]:
     notes = []
     for task in tasks:
         name, found = task.benchmark.name, scores[task.benchmark.name]

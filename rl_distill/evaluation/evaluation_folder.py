@@ -18,7 +18,7 @@ SCHEMA = Path(__file__).parent / "evaluation.schema.json"
 class EvaluationFolder:
     """An open folder, held by one process at a time.
 
-    settings.json             whom it evaluates on what: it is continued only if all of that is the same
+    settings.json             whom it evaluates on what: what has been asked is continued only if all of that is the same
     samples/BENCHMARK.jsonl   one graded group a line, with token ids and without log-probs, in the order of the problems
     evaluation.json           results of the benchmarks that are finished; `evaluation.schema.json` describes it
 
@@ -66,13 +66,19 @@ class EvaluationFolder:
     def _settings(self) -> dict[str, Any]:
         path = self.path / SETTINGS
         if path.exists():
-            return dict(json.loads(path.read_text()))
+            found = dict(json.loads(path.read_text()))
+            asked = {name: one for name, one in found["benchmarks"].items() if self._has_samples(name)}
+            return {**found, "benchmarks": asked} if asked else {}
         foreign = sorted(one.name for one in self.path.iterdir() if one.name not in (SAMPLES, LOCK))
         if foreign or any((self.path / SAMPLES).iterdir()):
             raise self._refused(
                 f"is not empty and holds no evaluation ({(foreign or [SAMPLES])[0]!r} is there)", "choose another"
             )
         return {}
+
+    def _has_samples(self, benchmark: str) -> bool:
+        path = self.path / SAMPLES / f"{benchmark}.jsonl"
+        return path.exists() and path.stat().st_size > 0
 
     def _write(self, name: str, plain: Mapping[str, Any]) -> None:
         """Whole or not at all."""
