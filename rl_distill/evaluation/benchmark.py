@@ -12,7 +12,7 @@ from rl_distill.config import config, dump, parse, read_yaml, setting
 from rl_distill.errors import InputError
 from rl_distill.evaluation.evaluator import check_counted
 from rl_distill.problems import AnyProblemSet
-from rl_distill.rewards import Accuracy, AnyVerifier
+from rl_distill.rewards import AnyVerifier
 from rl_distill.rollout.engine import Sampling
 from rl_distill.text import PromptFormat
 from rl_distill.trajectory import Group
@@ -41,7 +41,7 @@ class Benchmark:
     prompt: PromptFormat = setting(PromptFormat(), about="how a problem is put")
     sampling: Sampling = setting(about="how attempts are sampled")
     num_samples: int = setting(about="attempts at each problem", ge=1)
-    grader: AnyVerifier = setting(Accuracy(), about="what judges an answer")
+    grader: AnyVerifier = setting(about="what judges an answer")
 
     def __post_init__(self) -> None:
         check_counted((self.grader,), "grader")

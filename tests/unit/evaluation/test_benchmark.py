@@ -35,6 +35,7 @@ def own(tmp_path, *rows, **changes):
         "problems": {"name": "jsonl", "path": str(data)},
         "sampling": {"max_tokens": 8},
         "num_samples": 2,
+        "grader": {"name": "accuracy"},
     }
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump(tree | changes))

@@ -68,7 +68,7 @@ def test_a_benchmark_that_cannot_separate_them_says_what_it_could_resolve():
     differences = [0.25, -0.25, 0.25, 0.0, 0.0, 0.0] * 5
     said = sentence("aime24", "a", "b", 30, paired_difference(differences))
     assert said == (
-        "aime24 cannot separate them: 30 problems resolve differences of about 0.13 or more; measured +0.04 (-0.05 to +0.13)"
+        "aime24 cannot separate them: 30 problems resolve differences of about 0.09 or more; measured +0.04 (-0.02 to +0.10)"
     )
 
 

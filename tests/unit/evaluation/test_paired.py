@@ -1,6 +1,8 @@
 from itertools import product
 from random import Random
+from statistics import fmean
 
+import numpy
 import pytest
 
 from rl_distill.evaluation.intervals import Z_95
@@ -56,6 +58,22 @@ def test_where_there_is_no_difference_the_test_is_right_and_the_interval_covers(
         found += one.p_value < 0.05
         missed += not one.difference.low <= 0 <= one.difference.high
     assert found <= 24 and missed <= 24  # of 300, with 15 expected
+
+
+@pytest.mark.parametrize("num_samples", [1, 4, 16])
+def test_the_interval_covers_the_difference_of_students_on_problems_that_most_of_them_solve_always_or_never(num_samples):
+    random = numpy.random.default_rng(0)
+
+    def chances(shape):
+        logit = 4.0 * random.normal(size=shape)
+        return 1 / (1 + numpy.exp(-logit)), 1 / (1 + numpy.exp(-logit - 0.5 - random.normal(size=shape)))
+
+    first, second = chances(400_000)
+    truth = float((second - first).mean())
+    first, second = chances((500, 30))
+    seen = (random.binomial(num_samples, second) - random.binomial(num_samples, first)) / num_samples
+    covered = [one.difference.low <= truth <= one.difference.high for one in map(paired_difference, seen.tolist())]
+    assert 0.92 <= fmean(covered) <= 0.99
 
 
 def test_no_problem_is_no_comparison():
