@@ -75,15 +75,16 @@ def compare(first: str | Path, second: str | Path, benchmarks: Sequence[str] | N
 
 def sentence(benchmark: str, first: str, second: str, count: int, found: PairedDifference) -> str:
     """What may be said, in words."""
-    mean, low, high = found.difference
+    digits = 2 if found.detectable >= 0.05 else 3
+    mean, low, high = (f"{value:+.{digits}f}" for value in found.difference)
     if not found.separated:
         return (
-            f"{benchmark} cannot separate them: {count} problems resolve differences of about {found.detectable:.2f} or more; "
-            f"measured {mean:+.2f} ({low:+.2f} to {high:+.2f})"
+            f"{benchmark} cannot separate them: {count} problems resolve differences of about {found.detectable:.{digits}f} or more; "
+            f"measured {mean} ({low} to {high})"
         )
-    better = second if mean > 0 else first
+    better = second if found.difference.mean > 0 else first
     return (
-        f"{benchmark}: {better} is better by {abs(mean):.2f} ({second} - {first}: {mean:+.2f}, {low:+.2f} to {high:+.2f}; "
+        f"{benchmark}: {better} is better by {mean[1:]} ({second} - {first}: {mean}, {low} to {high}; "
         f"p {'<' if found.p_value < 0.001 else '='} {max(found.p_value, 0.001):.3f})"
     )
 
@@ -123,8 +124,10 @@ def _notes(one: Measured, other: Measured, comparisons: Mapping[str, Comparison]
         for name, found in comparisons.items()
         if found.left_out
     ]
+    engines = [side.conditions["engine"]["name"] for side in (one, other)]
     for key, then, now in differences(one.conditions, other.conditions):
-        notes.append(f"{key} is {then} in the first and {now} in the second")
+        if key == "engine.name" or not key.startswith("engine.") or engines[0] == engines[1]:  # other engines have other keys
+            notes.append(f"{key} is {then} in the first and {now} in the second")
     left = [name for side in (one, other) for name in side.benchmarks if name not in comparisons]
     if left:
         notes.append(f"not compared: {', '.join(sorted(set(left)))}")

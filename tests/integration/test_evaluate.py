@@ -48,10 +48,19 @@ def test_two_stages_are_compared_from_their_folders_and_from_the_run_alone(run, 
 
 
 def test_an_evaluation_killed_at_any_moment_goes_on_to_the_same_bytes(run, cli, tmp_path):
-    command = ("evaluate", run, "--benchmarks", "arithmetic", "--samples", "4", "engine.shard_size=8", "sampling.max_tokens=40")
+    command = (
+        "evaluate",
+        run,
+        "--benchmarks",
+        "arithmetic",
+        "--problems",
+        "60",
+        "engine.shard_size=16",
+        "sampling.max_tokens=40",
+    )
     assert cli(*command, "-o", tmp_path / "whole")[0] == 0
     samples = tmp_path / "killed" / "samples" / "arithmetic.jsonl"
-    for lines in (1, 40, 120):
+    for lines in (1, 20):
         process = start_cli(*command, "-o", tmp_path / "killed")
         ends = time.monotonic() + 120
         while process.poll() is None and (not samples.exists() or samples.read_bytes().count(b"\n") < lines):
@@ -64,7 +73,7 @@ def test_an_evaluation_killed_at_any_moment_goes_on_to_the_same_bytes(run, cli, 
     kept = samples.read_bytes().count(b"\n")
     code, out, err = cli(*command, "-o", tmp_path / "killed")
     assert code == 0, err
-    assert f"arithmetic: {kept // 2 * 2} of 300 problems were asked before" in out
+    assert f"arithmetic: {kept // 2 * 2} of 60 problems were asked before" in out
     assert samples.read_bytes() == (tmp_path / "whole" / "samples" / "arithmetic.jsonl").read_bytes()
     one, other = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("killed", "whole"))
     assert one == other

@@ -72,6 +72,8 @@ def test_the_harness_loads_an_exported_student_and_hears_what_our_engine_hears(t
     (samples,) = (tmp_path / "out").rglob("samples_*.jsonl")
     theirs = {row["doc"]["prompt"]: row["resps"][0][0] for row in map(json.loads, samples.read_text().splitlines())}
 
+    assert any(theirs.values())
+
     own = tmp_path / "own.yaml"
     own.write_text(
         f"name: own\nversion: 1\nabout: a\nsource: s\nlicense: l\nnum_samples: 1\ngrader: {{name: accuracy}}\n"

@@ -18,6 +18,17 @@ from rl_distill.records import read_groups
 from rl_distill.rewards import Accuracy
 from rl_distill.rollout.hf_engine import HfEngine
 
+HEAD = """\
+name: {}
+version: 1
+about: a
+source: s
+license: l
+num_samples: 1
+sampling: {{max_tokens: 8}}
+grader: {{name: accuracy}}
+"""
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -177,10 +188,7 @@ def test_another_model_is_refused_and_the_same_one_elsewhere_is_not(evaluate, mo
 
 def test_a_second_benchmark_joins_the_first_in_its_folder(evaluate, tmp_path):
     own = tmp_path / "chains.yaml"
-    own.write_text(
-        "name: chains\nversion: 1\nabout: a\nsource: s\nlicense: l\nnum_samples: 1\nsampling: {max_tokens: 8}\ngrader: {name: accuracy}\n"
-        "problems: {name: arithmetic, split: heldout, levels: [4], num_problems: 20}\n"
-    )
+    own.write_text(HEAD.format("chains") + "problems: {name: arithmetic, split: heldout, levels: [4], num_problems: 20}\n")
     evaluate()
     report, _ = evaluate(own)
     result = json.loads((report.folder / "evaluation.json").read_text())
@@ -216,10 +224,7 @@ def test_problems_that_the_vocabulary_cannot_read_are_refused_before_sampling(ev
     data = tmp_path / "rows.jsonl"
     data.write_text(json.dumps({"id": 1, "prompt": "¿Cuánto es 2 + 2?", "answer": "4"}) + "\n")
     own = tmp_path / "own.yaml"
-    own.write_text(
-        "name: own\nversion: 1\nabout: a\nsource: s\nlicense: l\nnum_samples: 1\nsampling: {max_tokens: 8}\ngrader: {name: accuracy}\n"
-        f"problems: {{name: jsonl, path: {data}}}\n"
-    )
+    own.write_text(HEAD.format("own") + f"problems: {{name: jsonl, path: {data}}}\n")
     with pytest.raises(InputError, match="cannot be tokenised"):
         evaluate(own, num_problems=1)
 
