@@ -79,8 +79,8 @@ def sentence(benchmark: str, first: str, second: str, count: int, found: PairedD
     mean, low, high = (f"{value:+.{digits}f}" for value in found.difference)
     if not found.separated:
         return (
-            f"{benchmark} cannot separate them: {count} problems resolve differences of about {found.detectable:.{digits}f} or more; "
-            f"measured {mean} ({low} to {high})"
+            f"{benchmark} cannot separate them: {count} problems resolve differences of about {found.detectable:.{digits}f} "
+            f"or more; measured {mean} ({low} to {high})"
         )
     better = second if found.difference.mean > 0 else first
     return (
