@@ -121,6 +121,13 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(evaluate):
     assert written(first)["samples/arithmetic.jsonl"] != written(other)["samples/arithmetic.jsonl"]
 
 
+def test_every_attempt_has_a_seed_of_its_own(evaluate):
+    report, _ = evaluate()
+    groups = read_groups(report.folder / "samples" / "arithmetic.jsonl")
+    seeds = [attempt.seed for group in groups for attempt in group.trajectories]
+    assert len(set(seeds)) == len(seeds) == 24
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 def test_a_stopped_evaluation_goes_on_without_asking_anything_twice_and_ends_with_the_same_bytes(shards, evaluate, asked):
     whole = evaluate(output="whole")[0].folder

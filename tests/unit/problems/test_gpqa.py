@@ -4,7 +4,7 @@ from collections import Counter
 from rl_distill.problems.gpqa import Gpqa
 
 
-def gpqa(tmp_path, count=40, **keys):
+def gpqa(tmp_path, numbers=range(40), **keys):
     path = tmp_path / "gpqa.jsonl"
     rows = [
         {
@@ -13,7 +13,7 @@ def gpqa(tmp_path, count=40, **keys):
             **{f"Incorrect Answer {place}": f"wrong {place}" for place in (1, 2, 3)},
             "Record ID": f"rec{number}",
         }
-        for number in range(count)
+        for number in numbers
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [group.problem for group in Gpqa(path=str(path), **keys).groups()]
@@ -34,4 +34,4 @@ def test_the_order_of_choices_is_a_function_of_the_seed_and_favors_no_letter(tmp
 
 
 def test_a_question_keeps_its_order_when_others_go(tmp_path):
-    assert gpqa(tmp_path, count=3) == gpqa(tmp_path)[:3]
+    assert gpqa(tmp_path, range(5, 9)) == gpqa(tmp_path)[5:9]
