@@ -39,6 +39,7 @@ WANDB = ["wandb>=0.31"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
 CURATION = ["openai>=3.50", "jsonschema", "datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 finds other candidates than 1
 PANDAS = ["pandas"]
+HARNESS = ["lm_eval[hf]>=0.4.13"]  # evaluates exported students; nothing of ours imports it
 
 setup(
     name="rl_distill",
@@ -49,7 +50,16 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["rl_distill", "rl_distill.*"]),
-    package_data={"rl_distill": ["py.typed", "analysis/*.html", "curation/*.yaml", "planning/*.yaml"]},
+    package_data={
+        "rl_distill": [
+            "py.typed",
+            "analysis/*.html",
+            "curation/*.yaml",
+            "evaluation/*.json",
+            "evaluation/benchmarks/*.yaml",
+            "planning/*.yaml",
+        ]
+    },
     install_requires=CORE,
     extras_require={
         "cluster": CLUSTER,
@@ -58,6 +68,7 @@ setup(
         "trl": TRL,
         "wandb": WANDB,
         "curation": CURATION,
+        "harness": HARNESS,
         "notebooks": [*PANDAS, "jupyterlab", "papermill"],
         "dev": [
             *LORA,

@@ -64,6 +64,8 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         "doctor": ("check this machine, and what a recipe needs, and say what will not work and why", _doctor_arguments, _doctor),
         "plan": ("what a recipe will take: seconds, memory, traffic, the best layout, before renting", _plan_arguments, _plan),
         "curate": ("from problems and a teacher to verified attempts and pairs", _curate_arguments, _curate),
+        "evaluate": ("measure a model or a run's student on benchmarks, with intervals", _evaluate_arguments, _evaluate),
+        "compare": ("whether two evaluated students differ, problem by problem", _compare_arguments, _compare),
         "verify": ("grade rows of {answer, response}", _verify_arguments, _verify),
     }
 
@@ -284,3 +286,80 @@ def _verify(parsed: argparse.Namespace) -> int:
     counts = verify_file(parsed.file, output, deadline=parsed.deadline)
     print("  ".join(f"{status} {count}" for status, count in counts.items()) + f"   written to {output}")
     return 0
+
+
+def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", nargs="?", metavar="MODEL_OR_RUN", help="a model's folder or hub name, a run, or RUN:STAGE")
+    command.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for example sampling.max_tokens=4096 engine.dtype=float32"
+    )
+    command.add_argument("--benchmarks", default="", metavar="A,B", help="by name; see --list")
+    command.add_argument("--benchmark-file", type=Path, action="append", default=[], metavar="F", help="one of your own, in YAML")
+    command.add_argument("--samples", type=int, metavar="N", help="attempts at each problem; none is the benchmark's number")
+    command.add_argument("--problems", type=int, metavar="N", help="only the first so many of each benchmark")
+    command.add_argument("--k", default="", metavar="1,8", help="of pass@k and maj@k; none is 1, 2, 4, ... and all samples")
+    command.add_argument("--engine", default="hf", metavar="hf|vllm", help="what samples")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling")
+    command.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="none is evaluations/MODEL; an existing one goes on")
+    command.add_argument("--list", action="store_true", help="show the benchmarks that come with the package")
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.evaluation_table import EVALUATION_HEADER, benchmark_lines, evaluation_rows
+    from rl_distill.analysis.table import markdown
+    from rl_distill.evaluation.benchmark_run import evaluate
+
+    if parsed.list:
+        print("\n".join(benchmark_lines()))
+        return 0
+    if parsed.model is None:
+        raise InputError("MODEL_OR_RUN", "is missing", "give a model's folder or hub name, a run, or RUN:STAGE")
+    try:
+        report = evaluate(
+            parsed.model,
+            [*_names(parsed.benchmarks), *parsed.benchmark_file],
+            num_samples=parsed.samples,
+            num_problems=parsed.problems,
+            ks=_numbers(parsed.k),
+            engine=parsed.engine,
+            seed=parsed.seed,
+            output=parsed.output,
+            overrides=parsed.overrides,
+            say=lambda line: print(line, flush=True),
+        )
+    except RunError as error:
+        print(f"failed: {error}; the same command goes on from what was saved", file=sys.stderr)
+        return 1
+    print(
+        "\n".join(["", markdown(EVALUATION_HEADER, evaluation_rows(report.scores)), *(f"note: {note}" for note in report.notes)])
+    )
+    print(f"results: {report.folder / 'evaluation.json'}")
+    return 0
+
+
+def _compare_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("first", metavar="A", help="folder of an evaluation, or RUN:STAGE of a run that evaluates")
+    command.add_argument("second", metavar="B", help="as A")
+    command.add_argument("--benchmarks", default="", metavar="A,B", help="by name; none is all that both have")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of the test, where it draws")
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.evaluation_table import COMPARISON_HEADER, comparison_rows
+    from rl_distill.analysis.table import markdown
+    from rl_distill.evaluation.comparison import compare
+
+    report = compare(parsed.first, parsed.second, _names(parsed.benchmarks) or None, seed=parsed.seed)
+    print(f"A: {report.first}   B: {report.second}\n\n{markdown(COMPARISON_HEADER, comparison_rows(report.comparisons))}\n")
+    print("\n".join([*(one.sentence for one in report.comparisons.values()), *(f"note: {note}" for note in report.notes)]))
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int] | None:
+    if not all(name.isdecimal() for name in _names(text)):
+        raise InputError("--k", f"is {text!r}", "give whole numbers with commas between them")
+    return [int(name) for name in _names(text)] or None

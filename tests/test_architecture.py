@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": GROUND | {"batch", "text"},
     "rollout": SAMPLING - {"rollout"},
     "learning": RECORDS | {"batch", "models", "algorithms"},
-    "evaluation": SAMPLING,
+    "evaluation": SAMPLING | {"tracking"},
     "curation": SAMPLING | {"cluster", "tracking"},
     "analysis": RECORDS | {"evaluation", "tracking"},
     "integrations": SAMPLING - {"rewards"} | {"batch", "algorithms", "learning", "training"},

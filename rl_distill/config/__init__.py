@@ -11,6 +11,6 @@ and every key it does not know is an error that names the nearest one it does.
 
 from rl_distill.config.declaring import config, one_of, setting
 from rl_distill.config.listing import keys
-from rl_distill.config.loading import dump, json_schema, parse, read_yaml
+from rl_distill.config.loading import dump, json_schema, overridden, parse, read_yaml
 
-__all__ = ["config", "dump", "json_schema", "keys", "one_of", "parse", "read_yaml", "setting"]
+__all__ = ["config", "dump", "json_schema", "keys", "one_of", "overridden", "parse", "read_yaml", "setting"]

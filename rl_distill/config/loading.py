@@ -30,13 +30,12 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise InputError("recipe", f"{str(path)!r} cannot be read ({error.strerror})", "give a readable YAML file") from None
     if not isinstance(tree, DictConfig) or not tree:
         raise InputError(str(path), "holds no mapping of keys", "start it with `name: ...`")
-    for override in overrides:
-        _apply(tree, override)
-    try:
-        plain = OmegaConf.to_container(tree, resolve=True)
-    except OmegaConfBaseException as error:
-        raise InputError(str(path), f"has an interpolation that fails ({one_line(error)})", "define what it refers to") from None
-    return plain  # type: ignore[return-value]
+    return _overridden(tree, overrides, str(path))
+
+
+def overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A plain tree after `key.path=value` overrides."""
+    return _overridden(OmegaConf.create(dict(tree)), overrides, "overrides")
 
 
 def parse(cls: type[T], tree: Mapping[str, Any]) -> T:
@@ -55,6 +54,16 @@ def dump(value: Any) -> Any:
 def json_schema(cls: type) -> dict[str, Any]:
     """JSON schema of a configuration class, for editors."""
     return TypeAdapter(cls).json_schema()
+
+
+def _overridden(tree: DictConfig, overrides: Sequence[str], where: str) -> dict[str, Any]:
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        plain = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(where, f"has an interpolation that fails ({one_line(error)})", "define what it refers to") from None
+    return plain  # type: ignore[return-value]
 
 
 def _apply(tree: DictConfig, override: str) -> None:

@@ -8,7 +8,7 @@ from rl_distill.config import config, setting
 from rl_distill.errors import RunError
 from rl_distill.evaluation.intervals import Interval, clustered_interval, pass_at_k
 from rl_distill.problems import AnyProblemSet
-from rl_distill.rewards import Accuracy, AnyVerifier, WeightedRewards, score_groups
+from rl_distill.rewards import Accuracy, AnyVerifier, Verifier, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompter
 from rl_distill.rollout.engine import Engine, Sampling, generate_checked
 from rl_distill.trajectory import Group
@@ -30,13 +30,19 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         names = [verifier.name for verifier in self.verifiers]
-        for number, verifier in enumerate(self.verifiers):
-            if verifier.name in names[:number]:
-                raise ValueError(f"verifiers: {verifier.name!r} is there twice: keep one of them")
-            if (verifier.correct, verifier.wrong, verifier.weight) != (1.0, 0.0, 1.0):
-                raise ValueError(
-                    "verifiers: correct, wrong and weight have no effect here, where verdicts are counted: drop them"
-                )
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise ValueError(f"verifiers: {name!r} is there twice: keep one of them")
+        check_counted(self.verifiers, "verifiers")
+
+
+def check_counted(verifiers: Sequence[Verifier], key: str) -> None:
+    """
+    Raises:
+        ValueError: a verifier, under this key, says what its verdicts are worth where they are only counted.
+    """
+    if any((verifier.correct, verifier.wrong, verifier.weight) != (1.0, 0.0, 1.0) for verifier in verifiers):
+        raise ValueError(f"{key}: correct, wrong and weight have no effect here, where verdicts are counted: drop them")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """A short fingerprint of a model's weights, so that a learner and its engines can tell whether they hold the same ones."""
 
 from collections.abc import Mapping
-from hashlib import blake2b
+from hashlib import blake2b, file_digest, sha256
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from rl_distill.errors import InputError
 from rl_distill.models.lora import plain_name
 
 SAMPLED_ELEMENTS = 4096  # per tensor
@@ -49,3 +51,19 @@ def _sampled_bytes(tensor: Tensor) -> bytes:
     places = torch.arange(count, device=tensor.device) * (size - 1) // max(1, count - 1)
     sample = tensor.reshape(-1).index_select(0, places)
     return sample.cpu().view(torch.uint8).numpy().tobytes()
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the files that hold a saved model's weights, by name and content: seconds for billions of parameters.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = sorted(path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
+    if not files:
+        raise InputError("model", f"{str(folder)!r} holds no weights", "give the folder of a model in Hugging Face format")
+    digest = sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\n{file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -11,6 +11,7 @@ from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.problems.base import ProblemSet
 from rl_distill.problems.code_contests import CodeContests
 from rl_distill.problems.competition_math import Math
+from rl_distill.problems.gpqa import Gpqa
 from rl_distill.problems.graded_samples import GradedSamples
 from rl_distill.problems.gsm8k import Gsm8k, Gsm8kSolutions
 from rl_distill.problems.jsonl import Jsonl
@@ -18,6 +19,7 @@ from rl_distill.problems.numina_math import NuminaMath
 from rl_distill.problems.openr1_math import OpenR1Math
 from rl_distill.problems.probe_questions import ProbeQuestions
 from rl_distill.problems.recorded import Records
+from rl_distill.problems.table import Table
 from rl_distill.problems.trl_rows import TrlRows
 
 PROBLEM_SETS: dict[str, type[ProblemSet]] = {
@@ -30,6 +32,8 @@ PROBLEM_SETS: dict[str, type[ProblemSet]] = {
     "code_contests": CodeContests,
     "aime": Aime,
     "openr1_math": OpenR1Math,
+    "gpqa": Gpqa,
+    "table": Table,
     "jsonl": Jsonl,
     "trl": TrlRows,
     "records": Records,

@@ -11,12 +11,13 @@ from rl_distill.rewards.base import Attempt, GroupReward, Reward, Verifier
 from rl_distill.rewards.coherence import Coherence
 from rl_distill.rewards.format import Format
 from rl_distill.rewards.length import SoftOverlong
+from rl_distill.rewards.multiple_choice import MultipleChoice
 from rl_distill.rewards.repetition import Repetition
 from rl_distill.rewards.trl_function import TrlFunction
 from rl_distill.rewards.unit_tests import UnitTests
 from rl_distill.rewards.weighted import WeightedRewards, score_groups, wrong_answers_cost_nothing
 
-VERIFIERS: dict[str, type[Verifier]] = {"accuracy": Accuracy, "unit_tests": UnitTests}
+VERIFIERS: dict[str, type[Verifier]] = {"accuracy": Accuracy, "multiple_choice": MultipleChoice, "unit_tests": UnitTests}
 REWARDS: dict[str, type[Reward]] = {
     **VERIFIERS,
     "format": Format,
@@ -43,6 +44,7 @@ __all__ = [
     "Attempt",
     "Coherence",
     "GroupReward",
+    "MultipleChoice",
     "Reward",
     "UnitTests",
     "Verifier",

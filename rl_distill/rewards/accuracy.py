@@ -37,6 +37,7 @@ class Accuracy(Verifier):
     """
 
     evidence: ClassVar[str] = "gold answer"
+    states_answers: ClassVar[bool] = True
 
     name: Literal["accuracy"] = "accuracy"
     deadline: float = setting(5.0, about="time for one symbolic comparison", unit="seconds", gt=0, le=3600)
@@ -52,6 +53,15 @@ class Accuracy(Verifier):
         graded = self.grade([(problem.answer, trajectory.response) for problem, trajectory in attempts])
         endings = [trajectory.finish_reason for _, trajectory in attempts]
         return [with_ending(verdict, ending, "no_boxed") for verdict, ending in zip(graded, endings, strict=True)]
+
+    def stated_answer(self, response: str) -> str | None:
+        answer = answers.boxed_answer(response)
+        if answer is None or len(answer) > self.max_answer_chars:
+            return answer
+        number = answers.decimal(answer)
+        if number is None:
+            return answers.normalized(answer)
+        return f"{number[0].normalize():f}{'%' if number[1] else ''}"
 
     def grade(self, pairs: Sequence[tuple[str | None, str]]) -> list[Verdict]:
         """The verdict for each pair of a gold answer and a response, in order."""

@@ -51,6 +51,7 @@ class Verifier(Reward):
     """Judges answers: correct, wrong, or unverifiable. An unverifiable attempt has no reward (None), never 0."""
 
     evidence: ClassVar[str]  # what a problem must have for that, as an error calls it
+    states_answers: ClassVar[bool] = False  # whether `stated_answer` tells the answers of attempts apart
 
     correct: float = setting(1.0, about="reward of a correct answer", source="arXiv:2501.12948", allow_inf_nan=False)
     wrong: float = setting(
@@ -63,6 +64,13 @@ class Verifier(Reward):
 
     def measure(self, attempts: Sequence[Attempt]) -> list[float | None]:
         return [self.value(verdict) for verdict in self.verdicts(attempts)]
+
+    def stated_answer(self, response: str) -> str | None:
+        """What a response answers, in one spelling for what is plainly the same, so that answers can be counted as votes.
+
+        None where it states none, and always where `states_answers` is False.
+        """
+        return None
 
     def value(self, verdict: Verdict) -> float | None:
         """The reward that a verdict is worth."""

@@ -10,6 +10,7 @@ from rl_distill.problems import PROBLEM_SETS
 REQUIRED: dict[str, dict[str, Any]] = {
     **{name: {"path": "a.jsonl"} for name in ("jsonl", "trl", "records", "graded_samples")},
     "code_contests": {"collection": "taco"},
+    "table": {"data_file": "a.jsonl"},
     "probe_questions": {"of": {"name": "arithmetic", "probes": "inversion"}},
 }
 

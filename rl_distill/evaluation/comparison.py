@@ -1,0 +1,134 @@
+"""Whether two students differ: behind `rl-distill compare` and `rl_distill.compare`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rl_distill.errors import InputError
+from rl_distill.evaluation.evaluation_folder import differences
+from rl_distill.evaluation.measured import Measured, MeasuredBenchmark, read_measured
+from rl_distill.evaluation.paired import PairedDifference, paired_difference
+
+_NAMES = {
+    "problems_hash": "different problem sets",
+    "version": "different versions of the benchmark",
+    "prompt": "different prompt versions",
+    "grader": "different graders",
+    "sampling": "different sampling",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One benchmark: the accuracies of both students, and their paired difference, second minus first."""
+
+    benchmark: str
+    first: float
+    second: float
+    num_problems: int
+    left_out: int  # problems at which one of the two has no attempt that could be judged
+    paired: PairedDifference
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonReport:
+    """
+    first, second  what the user called them
+    comparisons    by benchmark
+    notes          what a reader has to know, a line each
+    """
+
+    first: str
+    second: str
+    comparisons: dict[str, Comparison]
+    notes: tuple[str, ...]
+
+
+def compare(first: str | Path, second: str | Path, benchmarks: Sequence[str] | None = None, *, seed: int = 0) -> ComparisonReport:
+    """Compare two students on benchmarks that both were measured on, problem by problem.
+
+    Args:
+        first, second: an evaluation's folder, a run's (its last stage) or `RUN:STAGE` whose stage was evaluated.
+        benchmarks: names; none is all that both have.
+        seed: of the test, where it draws.
+
+    Raises:
+        InputError: nothing was measured there, or not the same: other problems, prompts, graders or sampling, by name.
+    """
+    one, other = read_measured(str(first)), read_measured(str(second))
+    shared = [name for name in one.benchmarks if name in other.benchmarks]
+    for name in benchmarks or ():
+        for side in (one, other):
+            if name not in side.benchmarks:
+                problem = f"{side.label!r} was not measured on {name!r}"
+                raise InputError("--benchmarks", problem, f"it has {', '.join(side.benchmarks) or 'none'}")
+    chosen = list(benchmarks or shared)
+    if not chosen:
+        has = "; ".join(f"{side.label!r} has {', '.join(side.benchmarks) or 'none'}" for side in (one, other))
+        raise InputError("A and B", f"were measured on no benchmark in common ({has})", "evaluate both on the same one")
+    comparisons = {name: _compared(name, one, other, seed) for name in chosen}
+    return ComparisonReport(
+        first=one.label, second=other.label, comparisons=comparisons, notes=tuple(_notes(one, other, comparisons))
+    )
+
+
+def sentence(benchmark: str, first: str, second: str, count: int, found: PairedDifference) -> str:
+    """What may be said, in words."""
+    digits = 2 if found.detectable >= 0.05 else 3
+    mean, low, high = (f"{value:+.{digits}f}" for value in found.difference)
+    if not found.separated:
+        return (
+            f"{benchmark} cannot separate them: {count} problems resolve differences of about {found.detectable:.{digits}f} "
+            f"or more; measured {mean} ({low} to {high})"
+        )
+    better = second if found.difference.mean > 0 else first
+    return (
+        f"{benchmark}: {better} is better by {mean[1:]} ({second} - {first}: {mean}, {low} to {high}; "
+        f"p {'<' if found.p_value < 0.001 else '='} {max(found.p_value, 0.001):.3f})"
+    )
+
+
+def _compared(name: str, one: Measured, other: Measured, seed: int) -> Comparison:
+    before, after = one.benchmarks[name], other.benchmarks[name]
+    _check_same(name, before, after)
+    both = [problem for problem in before.accuracy if problem in after.accuracy]
+    if not both:
+        raise InputError(f"benchmark {name!r}", "has no problem at which both were judged", "look at the unverifiable attempts")
+    found = paired_difference([after.accuracy[problem] - before.accuracy[problem] for problem in both], seed=seed)
+    return Comparison(
+        benchmark=name,
+        first=sum(before.accuracy[problem] for problem in both) / len(both),
+        second=sum(after.accuracy[problem] for problem in both) / len(both),
+        num_problems=len(both),
+        left_out=before.num_problems - len(both),
+        paired=found,
+        sentence=sentence(name, one.label, other.label, len(both), found),
+    )
+
+
+def _check_same(name: str, before: MeasuredBenchmark, after: MeasuredBenchmark) -> None:
+    for key, what in _NAMES.items():
+        for place, then, now in differences({key: before.settings[key]}, {key: after.settings[key]}):
+            detail = f" ({place} is {then!r} in the first and {now!r} in the second)"
+            if key == "problems_hash":
+                detail = f" ({before.num_problems} problems in the first and {after.num_problems} in the second)"
+            raise InputError(
+                f"benchmark {name!r}", f"was measured on {what}{detail}", "evaluate both again on the same version of it"
+            )
+
+
+def _notes(one: Measured, other: Measured, comparisons: Mapping[str, Comparison]) -> list[str]:
+    notes = [
+        f"{name}: {found.left_out} problems left out, where one has no judged attempt"
+        for name, found in comparisons.items()
+        if found.left_out
+    ]
+    engines = [side.conditions["engine"]["name"] for side in (one, other)]
+    for key, then, now in differences(one.conditions, other.conditions):
+        if key == "engine.name" or not key.startswith("engine.") or engines[0] == engines[1]:  # other engines have other keys
+            notes.append(f"{key} is {then} in the first and {now} in the second")
+    left = [name for side in (one, other) for name in side.benchmarks if name not in comparisons]
+    if left:
+        notes.append(f"not compared: {', '.join(sorted(set(left)))}")
+    return notes
