@@ -14,7 +14,7 @@ from rl_distill.cluster.memory import ModelSize
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.scorer import ModelScorer, ScorerConfig
-from rl_distill.models.loading import Architecture, save_pretrained
+from rl_distill.models.loading import Architecture
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.planning.flops import decoding_flops, forward_flops, training_flops
 from rl_distill.planning.shape import ModelShape, shape_of
@@ -73,10 +73,9 @@ def test_scoring_takes_the_flops_of_the_formula() -> None:
     assert counter.get_total_flops() == pytest.approx(forward_flops(shape(scorer.model), **counts("teacher", rows())), rel=0.001)
 
 
-def test_sampling_takes_the_flops_of_the_formula(tmp_path) -> None:
+def test_sampling_takes_the_flops_of_the_formula() -> None:
     model = SIZES.build(TOKENIZER)
-    save_pretrained(model, TOKENIZER, tmp_path)
-    engine = HfEngine(str(tmp_path), TOKENIZER, HfEngineConfig(), name="m")
+    engine = HfEngine(model, TOKENIZER, HfEngineConfig(), name="m")
     ask = partial(Request, problem_id="p", messages=(), token_ids=(5, 6, 7, 8, 9, 10, 11), sampling=Sampling(max_tokens=20))
     with counted() as counter:
         attempts = engine.generate([ask(seed=seed) for seed in range(8)])
