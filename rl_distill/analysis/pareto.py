@@ -20,6 +20,9 @@ AXES: dict[str, Callable[[Cost], float | None]] = {
 }
 
 
+WIDE = 100.0  # times the smallest amount: beyond it an axis is logarithmic
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """A route on one axis."""
@@ -32,11 +35,7 @@ class Point:
 
 
 def points(runs: Sequence[RunCosts], axis: str) -> list[Point]:
-    """The measured routes whose amount is known; base costs nothing here, since each route starts from it.
-
-    Raises:
-        InputError: two runs were measured on different problems, so that their accuracies cannot stand on one axis.
-    """
+    """The measured routes whose amount is known; base costs nothing here, since each route starts from it."""
     found = []
     for run in runs:
         for route in run.routes:
@@ -71,8 +70,9 @@ def check_comparable(runs: Sequence[RunCosts]) -> None:
 
 
 def drawn_axes(runs: Sequence[RunCosts]) -> tuple[list[str], list[str]]:
-    """(axes with a known amount for two routes beside base, the others)."""
-    drawn = [axis for axis in AXES if sum(point.amount > 0 for point in points(runs, axis)) >= 1 and len(points(runs, axis)) > 2]
+    """(axes on which two routes beside base stand and not all at 0, the others)."""
+    amounts = {axis: [point.amount for point in points(runs, axis)] for axis in AXES}
+    drawn = [axis for axis, found in amounts.items() if len(found) > 2 and any(found)]
     return drawn, [axis for axis in AXES if axis not in drawn]
 
 
@@ -105,6 +105,8 @@ def plot_pareto(runs: Sequence[RunCosts], path: Path) -> list[str]:
 
 
 def _panel(axis: Any, title: str, found: Sequence[Point], *, legend: bool) -> None:
+    from matplotlib.ticker import EngFormatter
+
     best = front(found)
     for place, point in enumerate(found):
         errors = [[point.accuracy - point.low], [point.high - point.accuracy]]
@@ -122,7 +124,10 @@ def _panel(axis: Any, title: str, found: Sequence[Point], *, legend: bool) -> No
         label="Pareto front",
     )
     axis.set(xlabel=title, ylabel="held-out accuracy, 95 % interval")
-    axis.set_xscale("symlog", linthresh=max(1.0, min(point.amount for point in found if point.amount > 0)))
+    spent = [point.amount for point in found if point.amount > 0]
+    if max(spent) > WIDE * min(spent):
+        axis.set_xscale("symlog", linthresh=min(spent))
+    axis.xaxis.set_major_formatter(EngFormatter())
     axis.grid(alpha=0.3)
     if legend:
         axis.legend(fontsize=7)

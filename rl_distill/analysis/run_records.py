@@ -21,12 +21,16 @@ PHASES = {  # what a step's seconds went to, by the metric that says it
 
 
 class Attempt(NamedTuple):
-    """An attempt as the ledger has it: who made it, its problem, its place in the group, its tokens with those of the prompt."""
+    """An attempt as the ledger has it: who made it, its problem, its place in the group, its tokens with those of the prompt.
+
+    `seeded` where an engine or a teacher drew it from a seed that is known, as a student's own attempts always are.
+    """
 
     model: str
     problem: str
     place: int
     tokens: int
+    seeded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +130,11 @@ def _read_attempts(path: Path) -> dict[tuple[str, str], set[Attempt]]:
     found: dict[tuple[str, str], set[Attempt]] = {}
     for line in _whole_lines(path):
         held = found.setdefault((line["stage"], line.get("beside", MAIN)), set())
-        held |= {Attempt(one["model"], line["problem"], place, one["tokens"]) for place, one in enumerate(line["attempts"])}
+        held |= {
+            Attempt(one["model"], line["problem"], place, one["tokens"], one["seed"] is not None)
+            for place, one in enumerate(line["attempts"])
+            if one["seed"] is not None or "context" not in one  # the gold answer behind a dialogue is nobody's attempt
+        }
     return found
 
 

@@ -75,19 +75,18 @@ def _training(run: RunRecord, name: str) -> Training | None:
 
 def _bills(objective: Objective, stage: StageRecord) -> list[Bill] | None:
     source = objective.source
-    asks = isinstance(source, RolloutSourceConfig) and source.dialogue is not None
-    if isinstance(source, RolloutSourceConfig) and not asks:
+    sampled = isinstance(source, RolloutSourceConfig)
+    if isinstance(source, RolloutSourceConfig) and source.dialogue is None:
         return []
     name, card = source.problems.name, _card(source.problems)
     if card is not None and card[1].get("generation"):
         return [_billed(*card)]
-    if asks:
-        return [] if name == FREE else None  # probes of problems that came with them
     read = stage.read.get(objective.name if isinstance(objective, Beside) else MAIN)
     if read is None:
         return None  # the base was made by another run, which kept the ledger
+    text = frozenset(attempt for attempt in read if not (sampled and attempt.seeded))  # of dialogues the teacher's replies
     price = 0.0 if name == FREE else None
-    return [Bill(data=str(card[0]) if card else name, counted=AS_READ, price=price, attempts=read)]
+    return [Bill(data=str(card[0]) if card else name, counted=AS_READ, price=price, attempts=text)]
 
 
 def _card(problems: Any) -> tuple[Path, Mapping[str, Any]] | None:
