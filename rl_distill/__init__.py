@@ -1,6 +1,6 @@
 """Which way makes a small language model reason: zero-RL, distillation, REDI or probes? One student, one loop, one bill.
 
-Importing the package loads nothing heavy; `load_recipe` and `train` are looked up when they are first used.
+Importing the package loads nothing heavy; `load_recipe`, `train` and `gradients` are looked up when they are first used.
 """
 
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"load_recipe": "rl_distill.recipe", "train": "rl_distill.training.run"}
+_HOMES = {"gradients": "rl_distill.analysis.gradients", "load_recipe": "rl_distill.recipe", "train": "rl_distill.training.run"}
 
 
 def __getattr__(name: str) -> Any:

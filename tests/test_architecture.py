@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe"},
     "doctor": SAMPLING | {"batch", "learning", "cluster", "tracking", "recipe", "training"},
     "planning": SAMPLING | {"batch", "algorithms", "learning", "cluster", "tracking", "recipe", "training"},
-    # It looks at finished runs with the planner's formulas, and at objectives with the learner's own steps; nothing below needs it.
+    # Finished runs with the planner's formulas, objectives with the learner's own steps; only the command line stands above it.
     "analysis": SAMPLING
     | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe", "training", "planning"},
     "cli": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},

@@ -116,7 +116,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         started = time.perf_counter()
         groups = {feed.term.source: feed.source.next(progress.step) for feed in parts.feeds}
         sampled = time.perf_counter()
-        credit = {feed.term.source: credited(feed, groups[feed.term.source], parts) for feed in parts.feeds}
+        credit = {feed.term.source: _credited(feed, groups[feed.term.source], parts) for feed in parts.feeds}
         annotated = time.perf_counter()
         samples = [sample for share in credit.values() for sample in share.samples]
         rounds = _mini_batches_of_all([share.samples for share in credit.values()], parts.mini_batches)
@@ -159,15 +159,28 @@ def _work(parts: Parts, credit: Mapping[str, Credit], samples: Sequence[Sample])
     return added([{"steps": 1}, *sampled, *scored, row_work("training", [sample.trajectory for sample in samples])])
 
 
-def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
+def _credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
+    scorers = {"reference": feed.reference, "teacher": feed.teacher}
+    return credited(feed.term, groups, learner=parts.learner, mini_batches=parts.mini_batches, **scorers)
+
+
+def credited(
+    term: LossTerm,
+    groups: Sequence[Group],
+    *,
+    reference: Scorer | None,
+    teacher: Scorer | None,
+    learner: Learner,
+    mini_batches: int,
+) -> Credit:
     """The step's samples of one source with the columns that its algorithm needs.
 
     Units get the group's place, so that no two groups share one.
     """
-    algorithm, source = feed.term.algorithm, feed.term.source
+    algorithm, source = term.algorithm, term.source
     scored: list[WorkCounts] = []
-    if Need.REFERENCE_CREDIT in algorithm.needs and feed.reference:
-        groups = annotate_groups(feed.reference, groups)
+    if Need.REFERENCE_CREDIT in algorithm.needs and reference:
+        groups = annotate_groups(reference, groups)
         scored.append(row_work("reference", [attempt for group in groups for attempt in group.trajectories]))
     by_group = [algorithm.samples(group) for group in groups]
     samples = [
@@ -175,15 +188,15 @@ def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
         for place, members in enumerate(by_group)
         for sample in members
     ]
-    if algorithm.needs & REFERENCE_NEEDS == {Need.REFERENCE_LOGPROBS} and feed.reference and samples:
-        samples = _with_trajectories(samples, feed.reference.annotate([sample.trajectory for sample in samples]))
+    if algorithm.needs & REFERENCE_NEEDS == {Need.REFERENCE_LOGPROBS} and reference and samples:
+        samples = _with_trajectories(samples, reference.annotate([sample.trajectory for sample in samples]))
         scored.append(row_work("reference", [sample.trajectory for sample in samples]))
-    if feed.teacher and samples:
-        samples = _with_trajectories(samples, feed.teacher.annotate([sample.trajectory for sample in samples]))
+    if teacher and samples:
+        samples = _with_trajectories(samples, teacher.annotate([sample.trajectory for sample in samples]))
         scored.append(row_work("teacher", [sample.trajectory for sample in samples]))
-    if Need.PROXIMAL_LOGPROBS in algorithm.needs and parts.mini_batches > 1 and samples:
+    if Need.PROXIMAL_LOGPROBS in algorithm.needs and mini_batches > 1 and samples:
         trajectories = [sample.trajectory for sample in samples]
-        columns = parts.learner.logprobs(trajectories, temperature=feed.term.temperature)
+        columns = learner.logprobs(trajectories, temperature=term.temperature)
         proximal = [replace(one, proximal_logprobs=column) for one, column in zip(trajectories, columns, strict=True)]
         samples = _with_trajectories(samples, proximal)
         scored.append(row_work("proximal", trajectories))
