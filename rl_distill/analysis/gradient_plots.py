@@ -82,7 +82,7 @@ def _shares(axis: Any, found: GradientComparison) -> None:
     axis.set(title="share of the gradient by credit, verdict and origin", xlabel="projection on the whole")
     axis.axvline(0, color="black", linewidth=0.6)
     if drawn:
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _strip(axis: Any, found: GradientComparison, place: tuple[int, int]) -> None:

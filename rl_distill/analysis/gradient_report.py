@@ -50,7 +50,7 @@ def gradient_lines(found: GradientComparison) -> Iterator[str]:
     attempts = sum(len(group.trajectories) for group in found.groups)
     yield f"{found.student}: {attempts} attempts at {len(found.groups)} problems"
     yield ""
-    parts = list(dict.fromkeys((part.division, part.name) for one in found.algorithms.values() for part in one.parts))
+    parts = sorted({(part.division, part.name) for one in found.algorithms.values() for part in one.parts}, key=_order)
     header = ("algorithm", "attempts", "tokens", "norm", *(f"{division}: {name}" for division, name in parts))
     yield markdown(header, [_row(one, parts) for one in found.algorithms.values()])
     yield ""
@@ -92,6 +92,11 @@ def as_data(found: GradientComparison) -> dict[str, Any]:
             for place, attempt in enumerate(group.trajectories)
         ],
     }
+
+
+def _order(part: tuple[str, str]) -> tuple[int, str]:
+    names = ("imitated", "avoided", "correct", "wrong", "policy", "teacher")
+    return ("credit", "verdict", "origin").index(part[0]), str(names.index(part[1])) if part[1] in names else part[1]
 
 
 def _row(one: AlgorithmGradient, parts: Sequence[tuple[str, str]]) -> tuple[str, ...]:

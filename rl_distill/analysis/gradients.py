@@ -19,6 +19,7 @@ from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import ModelScorer, ScorerConfig
 from rl_distill.models.loading import context_of, load_model, load_settings, load_tokenizer
+from rl_distill.recipe import load_recipe
 from rl_distill.records import read_groups
 from rl_distill.rollout.collector import Prompter
 from rl_distill.text import PromptFormat
@@ -50,7 +51,8 @@ def gradients(
         groups: or a file of them, as in a run's `trajectories/` or from a curation.
         algorithms: names of the table, or algorithms by a name of their own; none is the whole table with its defaults.
         teacher, reference: folders or hub names of the models whose log-probs an algorithm needs; none is the student itself.
-        prompt: how problems are put to the student, for attempts that are text alone.
+        prompt: how problems are put to the student, for attempts that are text alone; none is as the recipe of the run says in
+            whose folder the student lies, or plainly.
         temperature: of the sampler.
         learner: its precision, device and micro-batches.
 
@@ -77,7 +79,7 @@ class _Bench:
         self.temperature, self.config = temperature, learner
         self.tokenizer = load_tokenizer(self.student)
         self.model = load_model(self.student)
-        self.groups = placed(self._tokenized(groups, prompt or PromptFormat()))
+        self.groups = placed(self._tokenized(groups, prompt or _prompt_of(self.student)))
         self._scoring: dict[str, Any] = {}
 
     def compare(self, algorithms: Mapping[str, Algorithm]) -> GradientComparison:
@@ -171,6 +173,12 @@ class _Bench:
             for group in self.groups
             for attempt in group.trajectories
         }
+
+
+def _prompt_of(student: str) -> PromptFormat:
+    """`RUN/final` and `RUN/stages/NAME/student` lie in a run."""
+    runs = [folder for folder in Path(student).resolve().parents[:3] if (folder / "recipe.yaml").is_file()]
+    return load_recipe(runs[0] / "recipe.yaml").student.prompt if runs else PromptFormat()
 
 
 def _chosen(algorithms: Sequence[str] | Mapping[str, Algorithm] | None) -> Mapping[str, Algorithm]:
