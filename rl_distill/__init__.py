@@ -1,6 +1,7 @@
 """Which way makes a small language model reason: zero-RL, distillation, REDI or probes? One student, one loop, one bill.
 
-Importing the package loads nothing heavy: `load_recipe`, `train`, `evaluate` and `compare` are looked up when first used.
+Importing the package loads nothing heavy: `load_recipe`, `train`, `evaluate`, `compare` and `gradients` are looked up when
+first used.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ _HOMES = {
     "train": "rl_distill.training.run",
     "evaluate": "rl_distill.evaluation.benchmark_run",
     "compare": "rl_distill.evaluation.comparison",
+    "gradients": "rl_distill.analysis.gradients",
 }
 
 

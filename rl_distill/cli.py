@@ -59,6 +59,8 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         "train": ("run the stages of a recipe, or continue its run folder", _train_arguments, _train),
         "replay": ("repeat a run from its records, and see that every number is the same to the bit", _replay_arguments, _replay),
         "dialogues": ("a page to look at a run's probe dialogues: tokens, contexts, bonuses", _dialogues_arguments, _dialogues),
+        "costs": ("what stages and routes of runs cost, and their accuracy against it", _costs_arguments, _costs),
+        "gradients": ("what each algorithm would do to a student on the same groups", _gradients_arguments, _gradients),
         "status": ("what a run is doing: its workers, their weights, queues and rates", _status_arguments, _status),
         "recipes": ("list the recipes, or every key with its default, unit and source", _recipes_arguments, _recipes),
         "doctor": ("check this machine, and what a recipe needs, and say what will not work and why", _doctor_arguments, _doctor),
@@ -182,6 +184,43 @@ def _dialogues(parsed: argparse.Namespace) -> int:
     from rl_distill.analysis.dialogue_page import write_dialogue_page
 
     print(write_dialogue_page(parsed.run, stage=parsed.stage, step=parsed.step, out=parsed.out))
+    return 0
+
+
+def _costs_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="its folder")
+    command.add_argument("--teacher-weights", type=float, metavar="N", help="of a curated teacher, active for a token: its FLOPs")
+    command.add_argument("--price", type=float, metavar="X", help="of a device for an hour, added to the teacher's bill")
+    command.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="none is costs/ in the first run's folder")
+
+
+def _costs(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.cost_report import write_costs
+    from rl_distill.analysis.costs import Assumed, run_costs
+
+    assumed = Assumed(teacher_weights=parsed.teacher_weights, price=parsed.price)
+    runs = [run_costs(run, assumed) for run in parsed.runs]
+    print("\n".join(write_costs(runs, parsed.output or parsed.runs[0] / "costs")))
+    return 0
+
+
+def _gradients_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("student", metavar="STUDENT", help="folder or hub name")
+    command.add_argument("groups", type=Path, metavar="GROUPS", help="JSON lines of groups, as in a run's trajectories/")
+    command.add_argument("--algorithms", nargs="+", metavar="NAME", help="of the table; none compares all, with their defaults")
+    command.add_argument("--teacher", metavar="MODEL", help="folder or hub name; none is the student itself")
+    command.add_argument("--reference", metavar="MODEL", help="folder or hub name; none is the student itself")
+    command.add_argument("--first", type=int, metavar="N", help="read the first N groups; none reads all")
+    command.add_argument("-o", "--output", type=Path, default=Path("gradients"), metavar="FOLDER", help="none is gradients/")
+
+
+def _gradients(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.gradient_report import first_groups, write_gradients
+    from rl_distill.analysis.gradients import gradients
+
+    groups = first_groups(parsed.groups, parsed.first)
+    found = gradients(parsed.student, groups, parsed.algorithms, teacher=parsed.teacher, reference=parsed.reference)
+    print("\n".join(write_gradients(found, parsed.output)))
     return 0
 
 

@@ -38,7 +38,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "learning": RECORDS | {"batch", "models", "algorithms"},
     "evaluation": SAMPLING | {"tracking"},
     "curation": SAMPLING | {"cluster", "tracking"},
-    "analysis": RECORDS | {"evaluation", "tracking"},
     "integrations": SAMPLING - {"rewards"} | {"batch", "algorithms", "learning", "training"},
     "cluster": SAMPLING | {"batch", "algorithms", "learning"},
     # The recipe composes the configuration classes of their owners, those of training among them.
@@ -46,6 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe"},
     "doctor": SAMPLING | {"batch", "learning", "cluster", "tracking", "recipe", "training"},
     "planning": SAMPLING | {"batch", "algorithms", "learning", "cluster", "tracking", "recipe", "training"},
+    # Finished runs with the planner's formulas, objectives with the learner's own steps; only the command line stands above it.
+    "analysis": SAMPLING
+    | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe", "training", "planning"},
     "cli": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},
     "__main__": {"cli"},
 }

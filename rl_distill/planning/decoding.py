@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from rl_distill.planning.flops import decoding_flops, forward_flops
 from rl_distill.planning.shape import ModelShape
 from rl_distill.planning.work import Work
 
@@ -62,13 +63,13 @@ def shard_work(shape: ModelShape, batching: Batching, responses: Sequence[int], 
 
 
 def prefill_work(shape: ModelShape, batching: Batching, num_prompts: int, prompt: int) -> Work:
-    """Keys and values of prompts: 2 FLOPs for each weight and token (arXiv:2001.08361, section 2.1), and attention."""
+    """Keys and values of prompts."""
     tokens = num_prompts * prompt
     passes = -(-tokens // batching.prefill_tokens)
     return Work(
         passes=passes,
         layers=passes * shape.layers,
-        flops=2 * shape.body * tokens + 4 * shape.layers * shape.query * prompt * tokens,
+        flops=forward_flops(shape, tokens=tokens, squares=tokens * prompt),
         bytes=passes * shape.body * batching.weight_bytes,
         values=tokens * shape.layers * shape.kept_values,
     )
@@ -80,7 +81,7 @@ def _steps_work(shape: ModelShape, batching: Batching, steps: int, rows: int, re
     return Work(
         passes=steps,
         layers=steps * shape.layers,
-        flops=steps * (2 * weights * rows + 4 * shape.layers * shape.query * read),
+        flops=decoding_flops(shape, tokens=steps * rows, context=steps * read),
         bytes=steps * batching.weight_bytes * (weights + shape.cache_values * read),
         values=steps * rows * (shape.layers * shape.kept_values + _DRAW_VALUES * shape.vocabulary)
         + steps * shape.layers * _SCORE_VALUES * shape.heads * read,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rl_distill.cluster.memory import FLOAT32
 from rl_distill.cluster.settings import LearnerPlaces
+from rl_distill.planning.flops import forward_flops, training_flops
 from rl_distill.planning.shape import ModelShape
 from rl_distill.planning.work import Work
 
@@ -48,24 +49,19 @@ def divide(units: Sequence[Sequence[tuple[int, int]]], ranks: int) -> list[list[
 def micro_batch_work(
     shape: ModelShape, part: MicroBatch, *, checkpointing: bool, weight_bytes: int, forward: bool = False
 ) -> Work:
-    """One pass of a micro-batch: for each weight and token 2 FLOPs forward, 4 backward (arXiv:2001.08361, section 2.1), 2 more
-    where activations are computed again; frozen weights have no gradient of their own (2 less). Attention: 4 x width x query
-    FLOPs for each token and layer forward, the masked half included. Logits exist for tokens with loss only, and are computed
-    twice.
+    """One pass of a micro-batch, padding included. Logits exist for tokens with loss only.
 
     Args:
         forward: scores only, without gradient.
     """
-    tokens, adapters = part.rows * part.width, shape.size.trained if shape.size.frozen else 0
+    tokens = part.rows * part.width
+    counts = {"tokens": tokens, "squares": tokens * part.width, "logits": part.wanted}
     times = 1 if forward else 4 if checkpointing else 3
-    per_weight = 2 * times - (2 if adapters and not forward else 0)
-    attention = 4 * times * shape.layers * shape.query * part.width * tokens
-    head = (2 if forward else 8) * shape.head * part.wanted
     share = 1 / 3 if forward else 1.0
     return Work(
         passes=share,
         layers=share * shape.layers,
-        flops=(per_weight * shape.body + 2 * times * adapters) * tokens + attention + head,
+        flops=forward_flops(shape, **counts) if forward else training_flops(shape, **counts, checkpointing=checkpointing),
         bytes=times * (shape.body + shape.head) * weight_bytes,
         values=share * (tokens * shape.layers * shape.kept_values + _HEAD_VALUES * part.wanted * shape.vocabulary),
     )

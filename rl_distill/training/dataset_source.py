@@ -8,6 +8,7 @@ from rl_distill.errors import InputError
 from rl_distill.problems import AnyProblemSet
 from rl_distill.training.cursor import Cursor
 from rl_distill.training.tokenized import Tokenized
+from rl_distill.training.work_counts import WorkCounts
 from rl_distill.trajectory import Group, Trajectory
 
 
@@ -39,6 +40,7 @@ class DatasetSource:
 
     live = False
     generated_tokens = 0
+    work: WorkCounts = {}
     schedule: Sequence[Mapping[str, Any]] = ()
 
     def __init__(

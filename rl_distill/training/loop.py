@@ -7,7 +7,7 @@ source.next ──► groups ──► algorithm.samples ──► learner.step
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rl_distill.algorithms.base import REFERENCE_NEEDS, Need
@@ -17,17 +17,22 @@ from rl_distill.learning.scorer import Scorer, annotate_groups
 from rl_distill.tracking.metric_names import explain
 from rl_distill.training.sources import Source
 from rl_distill.training.weight_sync import WeightSync
+from rl_distill.training.work_counts import WorkCounts, added, row_work
 from rl_distill.trajectory import Group, Sample, Trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a stage has come and what it has cost; evaluation and checkpoints are not counted."""
+    """How far a stage has come and what it has cost; evaluation and checkpoints are not counted.
+
+    `work["steps"]` is `step`, unless an earlier version of this package, which did not count, made some of them.
+    """
 
     step: int = 0
     generated_tokens: int = 0
     trained_tokens: int = 0  # tokens with loss, counted once for each time they are trained on
     seconds: float = 0.0
+    work: WorkCounts = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,12 +87,14 @@ class Credit:
     samples     what is trained on
     advantages  of each attempt of each group; None of one that was not trained on, or is a lesson
     metrics     of how the samples came by their credit
+    scored      work of those who said something about the attempts
     """
 
     groups: Sequence[Group]
     samples: Sequence[Sample]
     advantages: Sequence[Sequence[float | None]]
     metrics: Mapping[str, float]
+    scored: WorkCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +116,7 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
         started = time.perf_counter()
         groups = {feed.term.source: feed.source.next(progress.step) for feed in parts.feeds}
         sampled = time.perf_counter()
-        credit = {feed.term.source: credited(feed, groups[feed.term.source], parts) for feed in parts.feeds}
+        credit = {feed.term.source: _credited(feed, groups[feed.term.source], parts) for feed in parts.feeds}
         annotated = time.perf_counter()
         samples = [sample for share in credit.values() for sample in share.samples]
         rounds = _mini_batches_of_all([share.samples for share in credit.values()], parts.mini_batches)
@@ -139,40 +146,67 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
             generated_tokens=progress.generated_tokens + sum(feed.source.generated_tokens for feed in parts.feeds),
             trained_tokens=progress.trained_tokens + sum(sample.trajectory.num_sampled for sample in samples),
             seconds=progress.seconds + ended - started,
+            work=added([progress.work, _work(parts, credit, samples)]),
         )
         after_step(progress, Step(credit=credit, metrics=metrics))
     return progress
 
 
-def credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
+def _work(parts: Parts, credit: Mapping[str, Credit], samples: Sequence[Sample]) -> WorkCounts:
+    """Of one step."""
+    sampled = [feed.source.work for feed in parts.feeds]
+    scored = [share.scored for share in credit.values()]
+    return added([{"steps": 1}, *sampled, *scored, row_work("training", [sample.trajectory for sample in samples])])
+
+
+def _credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:
+    scorers = {"reference": feed.reference, "teacher": feed.teacher}
+    return credited(feed.term, groups, learner=parts.learner, mini_batches=parts.mini_batches, **scorers)
+
+
+def credited(
+    term: LossTerm,
+    groups: Sequence[Group],
+    *,
+    reference: Scorer | None,
+    teacher: Scorer | None,
+    learner: Learner,
+    mini_batches: int,
+) -> Credit:
     """The step's samples of one source with the columns that its algorithm needs.
 
     Units get the group's place, so that no two groups share one.
     """
-    algorithm, source = feed.term.algorithm, feed.term.source
-    if Need.REFERENCE_CREDIT in algorithm.needs and feed.reference:
-        groups = annotate_groups(feed.reference, groups)
+    algorithm, source = term.algorithm, term.source
+    scored: list[WorkCounts] = []
+    if Need.REFERENCE_CREDIT in algorithm.needs and reference:
+        groups = annotate_groups(reference, groups)
+        scored.append(row_work("reference", [attempt for group in groups for attempt in group.trajectories]))
     by_group = [algorithm.samples(group) for group in groups]
     samples = [
         replace(sample, source=source, unit=f"{source}/{place}/{sample.unit}" if sample.unit else "")
         for place, members in enumerate(by_group)
         for sample in members
     ]
-    if algorithm.needs & REFERENCE_NEEDS == {Need.REFERENCE_LOGPROBS} and feed.reference and samples:
-        samples = _with_trajectories(samples, feed.reference.annotate([sample.trajectory for sample in samples]))
-    if feed.teacher and samples:
-        samples = _with_trajectories(samples, feed.teacher.annotate([sample.trajectory for sample in samples]))
-    if Need.PROXIMAL_LOGPROBS in algorithm.needs and parts.mini_batches > 1 and samples:
+    if algorithm.needs & REFERENCE_NEEDS == {Need.REFERENCE_LOGPROBS} and reference and samples:
+        samples = _with_trajectories(samples, reference.annotate([sample.trajectory for sample in samples]))
+        scored.append(row_work("reference", [sample.trajectory for sample in samples]))
+    if teacher and samples:
+        samples = _with_trajectories(samples, teacher.annotate([sample.trajectory for sample in samples]))
+        scored.append(row_work("teacher", [sample.trajectory for sample in samples]))
+    if Need.PROXIMAL_LOGPROBS in algorithm.needs and mini_batches > 1 and samples:
         trajectories = [sample.trajectory for sample in samples]
-        columns = parts.learner.logprobs(trajectories, temperature=feed.term.temperature)
+        columns = learner.logprobs(trajectories, temperature=term.temperature)
         proximal = [replace(one, proximal_logprobs=column) for one, column in zip(trajectories, columns, strict=True)]
         samples = _with_trajectories(samples, proximal)
+        scored.append(row_work("proximal", trajectories))
     finished = algorithm.finish(samples)
     return Credit(
         groups=groups,
         samples=finished,
         advantages=_advantages(groups, by_group, finished),
         metrics=algorithm.group_metrics(groups) | {"group/uninformative": float(by_group.count([]))},
+        scored=added(scored),
     )
 
 

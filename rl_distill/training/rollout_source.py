@@ -17,6 +17,7 @@ from rl_distill.training.cursor import Cursor
 from rl_distill.training.dialogue_rounds import DialogueRounds
 from rl_distill.training.rollout_metrics import context_metrics, rollout_metrics, staleness_metrics
 from rl_distill.training.rounds import Rounds, Sampler
+from rl_distill.training.work_counts import WorkCounts
 from rl_distill.trajectory import Group, Trajectory
 
 
@@ -96,6 +97,7 @@ class RolloutSource:
             else DialogueRounds(prompts, sampler, settings.sampling, interviewer, **common)
         )
         self.generated_tokens = 0
+        self.work: WorkCounts = {}
         self._metrics: dict[str, float] = {}
         self._returned: float | None = None
         self._learning_seconds = 0.0  # from the last groups that were handed out to the weights learnt from them
@@ -113,7 +115,7 @@ class RolloutSource:
             groups = self._scored(partial(self.rounds.refill, step, refills, lacking), seconds)
             sampled += groups
             kept += self._useful(groups)
-        self.generated_tokens = self.rounds.generated_tokens
+        self.generated_tokens, self.work = self.rounds.generated_tokens, self.rounds.work
         counts = {"rollout/generated_tokens": float(self.generated_tokens), "rollout/refills": float(refills)}
         self._metrics = {**rollout_metrics(sampled), **counts, **seconds}
         if self.settings.dialogue is not None:

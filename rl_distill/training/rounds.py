@@ -9,6 +9,7 @@ from rl_distill.rollout.collector import Prompt
 from rl_distill.rollout.engine import Request, Sampling, ShardResult, answered, shards
 from rl_distill.rollout.staleness import admits
 from rl_distill.training.cursor import Cursor
+from rl_distill.training.work_counts import WorkCounts, added, sampling_work
 from rl_distill.trajectory import Group, Trajectory
 
 
@@ -53,6 +54,7 @@ class ShardCollector:
     schedule          a line for each shard
     busy_seconds      of the engine's workers
     generated_tokens  that the engine sampled
+    work              that this was
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -63,6 +65,7 @@ class ShardCollector:
         """Begin the record anew."""
         self.schedule: list[dict[str, Any]] = []
         self.busy_seconds, self.generated_tokens = 0.0, 0
+        self.work: WorkCounts = {}
 
     def collect(
         self, parts: Sequence[tuple[Sequence[Request], int]], *, step: int, number: int, version: int
@@ -79,7 +82,9 @@ class ShardCollector:
         attempts: list[Trajectory] = []
         for place, (requests, ticket) in enumerate(parts):
             result = self.sampler.collect(ticket)
-            attempts += answered(requests, result.trajectories)
+            sampled = answered(requests, result.trajectories)
+            attempts += sampled
+            self.work = added([self.work, sampling_work(sampled)])
             self.busy_seconds += result.seconds
             self.schedule.append(
                 {

@@ -23,12 +23,15 @@ from rl_distill.training.build import Workshop
 from rl_distill.training.fingerprint import run_digests
 from rl_distill.training.interruption import Interrupted, Reached, StopRequest, graceful_stop
 from rl_distill.training.loop import Progress
+from rl_distill.training.measuring import measured
 from rl_distill.training.run_folder import RECORDS, SCRATCH, RunFolder
 from rl_distill.training.stage_run import RESULT, Records, StageRun, write_result
 from rl_distill.training.stages import Training
 from rl_distill.training.student import SeededModel, cache_folder
 
 Say = Callable[[str], None]
+
+_NONE = Progress()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +119,7 @@ class _Run:
             return
         if isinstance(model, str):
             with sealed(self.folder.stage(BASE)) as working:
-                self.results[BASE] = write_result(working, BASE, Progress(), *self.workshop.evaluate_model(model))
+                self.results[BASE] = self._measured_base(working, model)
         elif model.pretraining is None:
             self._untrained_base(model)
         else:
@@ -127,8 +130,7 @@ class _Run:
             made = self.workshop.scratch / "base"  # where it stays: an engine may be started from it at any time
             save_pretrained(model.build(self.workshop.tokenizer), self.workshop.tokenizer, made)
             shutil.copytree(made, working / "student")
-            evaluation = self.workshop.evaluate_model(str(made))
-            self.results[BASE] = write_result(working, BASE, Progress(), *evaluation)
+            self.results[BASE] = self._measured_base(working, str(made))
 
     def _pretrained_base(self, pretraining: Training) -> None:
         cache = cache_folder(self.recipe.student)
@@ -141,9 +143,12 @@ class _Run:
         self.say(f"base: taken from the cache, {cache}")
         with sealed(self.folder.stage(BASE)) as working:
             shutil.copytree(cache / "student", working / "student")
-            evaluation = self.workshop.evaluate_model(str(cache / "student"))
             progress = Progress(**json.loads((cache / "progress.json").read_text()))
-            self.results[BASE] = write_result(working, BASE, progress, *evaluation)
+            self.results[BASE] = self._measured_base(working, str(cache / "student"), progress)
+
+    def _measured_base(self, working: Path, model: str, progress: Progress = _NONE) -> dict[str, Any]:
+        measurement = measured(lambda: self.workshop.evaluate_model(model))
+        return write_result(working, BASE, progress, measurement, measurement.cost)
 
     def _fill_cache(self, cache: Path) -> None:
         """Keep the base student for later runs. Another run may have put the same one there, and a third may be reading it."""

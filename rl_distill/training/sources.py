@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rl_distill.config import one_of
 from rl_distill.training.dataset_source import DatasetSourceConfig
 from rl_distill.training.rollout_source import RolloutSourceConfig
+from rl_distill.training.work_counts import WorkCounts
 from rl_distill.trajectory import Group
 
 
 class Source(Protocol):
     live: bool  # does it sample from the student?
     generated_tokens: int  # sampled for the last `next`, also by what nothing is learnt from
+    work: WorkCounts  # that sampling it was
 
     def next(self, step: int) -> list[Group]:
         """The groups of one step."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_distill.errors import RunError
-from rl_distill.evaluation.evaluator import EvaluationResult, result_to_dict
+from rl_distill.evaluation.evaluator import result_to_dict
 from rl_distill.learning.checkpoint import Checkpoints, read_state
 from rl_distill.learning.loss_term import MAIN
 from rl_distill.recipe import BASE
@@ -20,6 +20,7 @@ from rl_distill.training.alarms import AlarmBoard
 from rl_distill.training.build import Workshop
 from rl_distill.training.interruption import Interrupted, Reached, StopRequest
 from rl_distill.training.loop import Credit, Parts, Progress, Step, train
+from rl_distill.training.measuring import Measurement, measured, total_cost
 from rl_distill.training.run_folder import STOPPED, RunFolder
 from rl_distill.trajectory import Group
 
@@ -82,6 +83,7 @@ class StageRun:
             workshop.recipe.alarms, [feed.term.source for feed in parts.feeds if feed.term.algorithm.avoids_wrong]
         )
         self.alarms: list[dict[str, Any]] = []  # those that have fired
+        self.evaluations: Mapping[str, float] | None = {}  # what they cost so far; None where it was not kept
         self._boundary: dict[str, Any] = {}  # the state at the end of the last whole step
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
@@ -101,8 +103,8 @@ class StageRun:
         self._save()
         with sealed(self.folder.stage(self.name)) as working:
             self.parts.learner.export(working / "student")
-            evaluation, graded = self._measured(progress)
-            return write_result(working, self.name, progress, evaluation, graded, self.alarms)
+            measurement = self._measured(progress)
+            return write_result(working, self.name, progress, measurement, self.evaluations, self.alarms)
 
     def _resume(self, say: Callable[[str], None]) -> Progress:
         """The state of the newest intact checkpoint, or the beginning. Records are cut back to match."""
@@ -120,6 +122,7 @@ class StageRun:
             feed.source.load_state(state["sources"][feed.term.source])
         self.board.load_state(state["board"])
         self.alarms = state["alarms"]
+        self.evaluations = state.get("evaluations")  # an earlier version of this package kept no account of them
         progress = Progress(**state["progress"])
         if not self.parts.finished(progress):
             self._cut_back(state["positions"])
@@ -140,7 +143,7 @@ class StageRun:
         step, metrics, score = progress.step - 1, dict(done.metrics), None
         evaluation = self.workshop.recipe.evaluation
         if evaluation and evaluation.every_steps and progress.step % evaluation.every_steps == 0:
-            result, _ = self._measured(progress)
+            result = self._measured(progress).result
             assert result is not None
             metrics |= result.metrics()
             score = result.accuracy.mean
@@ -176,9 +179,12 @@ class StageRun:
             self.parts.learner.export(working / "student")
         raise Reached
 
-    def _measured(self, progress: Progress) -> tuple[EvaluationResult | None, Sequence[Group]]:
+    def _measured(self, progress: Progress) -> Measurement:
         """The student as it is after a step; where it samples its own attempts, the engine has these weights already."""
-        return self.workshop.evaluate(None if self.parts.sync else self.parts.learner.publish(progress.step))
+        found = measured(lambda: self.workshop.evaluate(None if self.parts.sync else self.parts.learner.publish(progress.step)))
+        if self.evaluations is not None:
+            self.evaluations = total_cost([self.evaluations, found.cost])
+        return found
 
     def _write_records(self, step: int, credit: Mapping[str, Credit]) -> None:
         for source, share in credit.items():
@@ -211,6 +217,7 @@ class StageRun:
             "sources": {feed.term.source: feed.source.state() for feed in self.parts.feeds},
             "board": self.board.state(),
             "alarms": list(self.alarms),
+            "evaluations": self.evaluations,
             "positions": self.records.positions(),
             "optimizer_steps": self.parts.learner.steps_done,
         }
@@ -232,15 +239,21 @@ def write_result(
     folder: Path,
     name: str,
     progress: Progress,
-    evaluation: EvaluationResult | None,
-    graded: Sequence[Group],
+    measurement: Measurement,
+    evaluations: Mapping[str, float] | None,
     alarms: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """`result.json` and, if the student was evaluated, `evaluation.jsonl` with every answer and its verdict."""
+    """`result.json` and, if the student was evaluated, `evaluation.jsonl` with every answer and its verdict.
+
+    Args:
+        evaluations: what all evaluations of the stage cost, this last one included.
+    """
+    evaluation, graded = measurement.result, measurement.graded
     result = {
         "stage": name,
         **progress.state(),
         "evaluation": result_to_dict(evaluation) if evaluation else None,
+        "evaluations": evaluations,
         "alarms": list(alarms),
     }
     (folder / RESULT).write_text(json.dumps(result, indent=1))

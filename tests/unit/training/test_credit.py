@@ -6,16 +6,15 @@ from dialogue_groups import answer, dialogue_group, lesson
 
 from rl_distill.algorithms.exgrpo import Exgrpo
 from rl_distill.learning.loss_term import LossTerm
-from rl_distill.training.loop import Credit, Feed, Parts, credited
+from rl_distill.training.loop import Credit, credited
 
 
 def credit_of(**settings: Any) -> Credit:
     """Of two dialogues, one right, with what stands beside them."""
     group = dialogue_group([True, False], answer("blanked", 0, False, control=True), lesson())
     unused: Any = None
-    feed = Feed(term=LossTerm(algorithm=Exgrpo(kl_coef=0, **settings)), source=unused, reference=None, teacher=None)
-    parts = Parts(feeds=(feed,), learner=unused, sync=None, mini_batches=1, steps=1, max_generated_tokens=None)
-    return credited(feed, [group], parts)
+    term = LossTerm(algorithm=Exgrpo(kl_coef=0, **settings))
+    return credited(term, [group], reference=None, teacher=None, learner=unused, mini_batches=1)
 
 
 def test_controls_and_lessons_have_no_advantage() -> None:

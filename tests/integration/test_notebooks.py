@@ -1,0 +1,43 @@
+"""Every notebook runs from its first cell to its last as it stands, and keeps what it printed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "experiments" / "notebooks").glob("*.ipynb"))
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_a_clean_checkout(path, tmp_path) -> None:
+    """Its code is plain Python, so that no notebook server is needed to see it run."""
+    code = "\n\n".join("".join(cell["source"]) for cell in code_cells(path))
+    script = tmp_path / "notebook.py"  # the processes that check answers import it again, and must not run it
+    script.write_text(f"if __name__ == '__main__':\n    exec(compile({code!r}, 'notebook', 'exec'))\n", encoding="utf-8")
+    places = {"RL_DISTILL_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path), "MPLBACKEND": "Agg"}
+    root = path.parents[2]
+    environment = os.environ | places | {"PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=path.parent, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_was_run_once_in_order_without_errors_and_names_no_folder_of_a_machine(path) -> None:
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs and not any(output["output_type"] == "error" for output in outputs)
+    texts = [output for output in outputs if output["output_type"] == "stream"]
+    assert not any(place in json.dumps(texts) for place in ("/tmp/", "/home/", "/root/"))
+    assert path.stat().st_size < 500_000, "keep outputs small"
