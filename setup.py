@@ -49,7 +49,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["rl_distill", "rl_distill.*"]),
-    package_data={"rl_distill": ["py.typed", "analysis/*.html", "curation/*.yaml", "planning/*.yaml"]},
+    package_data={"rl_distill": ["py.typed", "analysis/*.html", "analysis/*.yaml", "curation/*.yaml", "planning/*.yaml"]},
     install_requires=CORE,
     extras_require={
         "cluster": CLUSTER,

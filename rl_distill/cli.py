@@ -64,6 +64,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         "doctor": ("check this machine, and what a recipe needs, and say what will not work and why", _doctor_arguments, _doctor),
         "plan": ("what a recipe will take: seconds, memory, traffic, the best layout, before renting", _plan_arguments, _plan),
         "curate": ("from problems and a teacher to verified attempts and pairs", _curate_arguments, _curate),
+        "analyze": ("how responses reason: words, behaviors, lengths; of one model or two", _analyze_arguments, _analyze),
         "verify": ("grade rows of {answer, response}", _verify_arguments, _verify),
     }
 
@@ -266,6 +267,24 @@ def _plan(parsed: argparse.Namespace) -> int:
     print("\n".join(lines(found)))
     if parsed.json is not None:
         parsed.json.write_text(json.dumps(as_tree(found), indent=2) + "\n")
+    return 0
+
+
+def _analyze_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("samples", metavar="SAMPLES", help="RUN:STAGE, FOLDER:BENCHMARK, or a file or folder of graded attempts")
+    command.add_argument("second", nargs="?", metavar="SAMPLES2", help="answers of another model to the same problems")
+    command.add_argument(
+        "--classes", type=Path, metavar="FILE", help="classes of words; none is the package's token_classes.yaml"
+    )
+    command.add_argument("-o", "--output", type=Path, default=Path("analysis"), metavar="FOLDER", help="none is analysis")
+
+
+def _analyze(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.analyze import analyze
+
+    analyze([one for one in (parsed.samples, parsed.second) if one], parsed.output, classes=parsed.classes)
+    print((parsed.output / "analysis.md").read_text(encoding="utf-8"))
+    print(f"written to {parsed.output}")
     return 0
 
 
