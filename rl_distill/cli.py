@@ -276,13 +276,17 @@ def _analyze_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--classes", type=Path, metavar="FILE", help="classes of words; none is the package's token_classes.yaml"
     )
+    command.add_argument(
+        "--moved", nargs=2, metavar=("MODEL_A", "MODEL_B"), help="checkpoints, or RUN:STAGE: which tokens' log-probs moved"
+    )
     command.add_argument("-o", "--output", type=Path, default=Path("analysis"), metavar="FOLDER", help="none is analysis")
 
 
 def _analyze(parsed: argparse.Namespace) -> int:
     from rl_distill.analysis.analyze import analyze
 
-    analyze([one for one in (parsed.samples, parsed.second) if one], parsed.output, classes=parsed.classes)
+    sources = [one for one in (parsed.samples, parsed.second) if one]
+    analyze(sources, parsed.output, classes=parsed.classes, moved=parsed.moved)
     print((parsed.output / "analysis.md").read_text(encoding="utf-8"))
     print(f"written to {parsed.output}")
     return 0

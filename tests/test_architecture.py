@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "learning": RECORDS | {"batch", "models", "algorithms"},
     "evaluation": SAMPLING,
     "curation": SAMPLING | {"cluster", "tracking"},
-    "analysis": RECORDS | {"evaluation", "tracking"},
+    "analysis": RECORDS | {"evaluation", "tracking", "models", "curation"},
     "integrations": SAMPLING - {"rewards"} | {"batch", "algorithms", "learning", "training"},
     "cluster": SAMPLING | {"batch", "algorithms", "learning"},
     # The recipe composes the configuration classes of their owners, those of training among them.

@@ -3,20 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rl_distill.analysis.moved_page import moved_lines
+from rl_distill.analysis.rates import shown
 from rl_distill.analysis.table import markdown
 
 
 def page(report: Mapping[str, Any]) -> str:
     """The whole page; figures are linked beside it."""
-    return "\n".join([*_samples(report), *_classes(report), *_lengths(report)]) + "\n"
-
-
-def shown(estimate: Mapping[str, float | None], digits: int = 2) -> str:
-    """A value with its interval, as far as there are any."""
-    if estimate["value"] is None:
-        return "-"
-    value = f"{estimate['value']:.{digits}f}"
-    return value if estimate["low"] is None else f"{value} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"
+    parts = [*_samples(report), *_classes(report), *_lengths(report)]
+    if "moved" in report:
+        parts += moved_lines(report)
+    return "\n".join(parts) + "\n"
 
 
 def _samples(report: Mapping[str, Any]) -> Iterator[str]:

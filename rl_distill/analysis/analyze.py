@@ -21,13 +21,16 @@ SCHEMA = 1  # of analysis.json; raised when a key changes its meaning
 SEED = 0  # of the bootstrap
 
 
-def analyze(sources: Sequence[str], out: Path, *, classes: Path | None = None) -> dict[str, Any]:
+def analyze(
+    sources: Sequence[str], out: Path, *, classes: Path | None = None, moved: tuple[str, str] | None = None
+) -> dict[str, Any]:
     """Analyze one set of responses, or two to the same problems; returns what `analysis.json` holds.
 
     Args:
         sources: as `samples.read_samples` takes them.
         out: folder of `analysis.json`, `analysis.md` and the figures.
         classes: a file of token classes in place of the package's.
+        moved: two checkpoints whose log-probs are compared on the first set.
 
     Raises:
         InputError: samples or classes are not there or not fit, two sets answer different problems, `out` cannot be written.
@@ -49,6 +52,8 @@ def analyze(sources: Sequence[str], out: Path, *, classes: Path | None = None) -
         "lengths": {one.name: length_report(one.responses, unit) for one in sets},
         "budget": _budget(sets, unit),
     }
+    if moved:
+        report["moved"] = _moved(sets[0], lists, *moved)
     _write(report, sets, out)
     return report
 
@@ -84,6 +89,15 @@ def _token_classes(sets: Sequence[SampleSet], lists: TokenClasses, unit: Unit) -
 def _budget(sets: Sequence[SampleSet], unit: Unit) -> dict[str, Any]:
     at = budgets([length(response, unit) for one in sets for response in one.responses])
     return {one.name: budget_curve(one.responses, at, unit) for one in sets}
+
+
+def _moved(samples: SampleSet, lists: TokenClasses, first: str, second: str) -> dict[str, Any]:
+    from rl_distill.analysis.moved_report import moved_report
+    from rl_distill.analysis.moved_tokens import moved_tokens
+
+    found = moved_tokens(samples.responses, first, second, lists.matcher())
+    problems = Resampling(list(samples.prompts), SEED)
+    return {"first": first, "second": second, "samples": samples.name, **moved_report(found, lists.classes, problems)}
 
 
 def _write(report: dict[str, Any], sets: Sequence[SampleSet], out: Path) -> None:

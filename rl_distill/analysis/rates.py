@@ -82,11 +82,14 @@ class Resampling:
         return Estimate(float(value), float(low), float(high))
 
 
-def as_tree(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
-    """Plain data for JSON."""
-    return {name: estimate._asdict() for name, estimate in estimates.items()}
-
-
 def separated(estimate: Estimate) -> bool:
     """Whether the interval of a difference leaves out 0."""
     return estimate.low is not None and estimate.high is not None and not estimate.low <= 0 <= estimate.high
+
+
+def shown(estimate: Mapping[str, float | None], digits: int = 2) -> str:
+    """A value with its interval, as far as there are any."""
+    if estimate["value"] is None:
+        return "-"
+    value = f"{estimate['value']:.{digits}f}"
+    return value if estimate["low"] is None else f"{value} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rl_distill.analysis.words import count_words
+from rl_distill.config import parse, read_yaml
 from rl_distill.errors import InputError
 from rl_distill.records import group_from_dict
+from rl_distill.text import PromptFormat
 from rl_distill.trajectory import Message, Status, Trajectory
 
 Unit = Literal["tokens", "words"]
@@ -154,13 +156,14 @@ def _sha256(path: Path) -> str:
 
 def _lines(path: Path) -> Iterator[tuple[str, str, list[Recorded]]]:
     """Problem id, prompt and responses of each line."""
+    put = _prompt_format(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 plain = json.loads(line)
-                yield _group(plain) if isinstance(plain["problem"], Mapping) else _row(plain)
+                yield _group(plain) if isinstance(plain["problem"], Mapping) else _row(plain, put)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 problem = f"is no group of graded attempts ({type(error).__name__}: {error})"
                 raise InputError(f"{path}:{number}", problem, "write it with rl_distill.records.group_to_dict") from None
@@ -185,13 +188,23 @@ def _recorded(problem_id: str, attempt: Trajectory) -> Recorded:
     )
 
 
-def _row(plain: Mapping[str, Any]) -> tuple[str, str, list[Recorded]]:
+def _prompt_format(path: Path) -> PromptFormat | None:
+    """How the run that a file lies in put its problems; None where it lies in none."""
+    for folder in path.absolute().parents:
+        if (folder / "recipe.yaml").is_file():
+            return parse(PromptFormat, read_yaml(folder / "recipe.yaml").get("student", {}).get("prompt") or {})
+    return None
+
+
+def _row(plain: Mapping[str, Any], put: PromptFormat | None) -> tuple[str, str, list[Recorded]]:
     """A line of a run's `evaluation.jsonl`: one answer, its text and its length."""
+    prompt, response = str(plain["prompt"]), str(plain["response"])
     answer = Recorded(
         problem_id=str(plain["problem"]),
-        text=str(plain["response"]),
+        text=response,
         status=plain["verdict"],
         finished=plain["finish_reason"] == "stop",
         num_tokens=int(plain["tokens"]),
+        messages=() if put is None else (*put.messages(prompt), Message("assistant", response)),
     )
-    return answer.problem_id, str(plain["prompt"]), [answer]
+    return answer.problem_id, prompt, [answer]
