@@ -279,6 +279,7 @@ def _analyze_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--moved", nargs=2, metavar=("MODEL_A", "MODEL_B"), help="checkpoints, or RUN:STAGE: which tokens' log-probs moved"
     )
+    command.add_argument("--judge", type=Path, metavar="RECIPE", help="YAML of a judge that marks behaviors, see the README")
     command.add_argument("-o", "--output", type=Path, default=Path("analysis"), metavar="FOLDER", help="none is analysis")
 
 
@@ -286,7 +287,11 @@ def _analyze(parsed: argparse.Namespace) -> int:
     from rl_distill.analysis.analyze import analyze
 
     sources = [one for one in (parsed.samples, parsed.second) if one]
-    analyze(sources, parsed.output, classes=parsed.classes, moved=parsed.moved)
+    try:
+        analyze(sources, parsed.output, classes=parsed.classes, moved=parsed.moved, judge=parsed.judge)
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     print((parsed.output / "analysis.md").read_text(encoding="utf-8"))
     print(f"written to {parsed.output}")
     return 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rl_distill.analysis.behavior_page import judge_lines, keyword_lines
 from rl_distill.analysis.moved_page import moved_lines
 from rl_distill.analysis.rates import shown
 from rl_distill.analysis.table import markdown
@@ -11,6 +12,9 @@ from rl_distill.analysis.table import markdown
 def page(report: Mapping[str, Any]) -> str:
     """The whole page; figures are linked beside it."""
     parts = [*_samples(report), *_classes(report), *_lengths(report)]
+    parts += keyword_lines(report)
+    if "behaviors" in report:
+        parts += judge_lines(report)
     if "moved" in report:
         parts += moved_lines(report)
     return "\n".join(parts) + "\n"

@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rl_distill import __version__
 from rl_distill.analysis.analysis_page import page
+from rl_distill.analysis.behavior_judge import BehaviorJudge, judge_behaviors, load_judge
+from rl_distill.analysis.behavior_report import behavior_differences, behavior_report
+from rl_distill.analysis.behaviors import Rubric, load_rubric
 from rl_distill.analysis.budget import budget_curve, budgets, length_report
 from rl_distill.analysis.class_rates import class_report, comparison
 from rl_distill.analysis.rates import DRAWS, Resampling
@@ -22,7 +25,13 @@ SEED = 0  # of the bootstrap
 
 
 def analyze(
-    sources: Sequence[str], out: Path, *, classes: Path | None = None, moved: tuple[str, str] | None = None
+    sources: Sequence[str],
+    out: Path,
+    *,
+    classes: Path | None = None,
+    moved: tuple[str, str] | None = None,
+    judge: Path | None = None,
+    note: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Analyze one set of responses, or two to the same problems; returns what `analysis.json` holds.
 
@@ -31,13 +40,17 @@ def analyze(
         out: folder of `analysis.json`, `analysis.md` and the figures.
         classes: a file of token classes in place of the package's.
         moved: two checkpoints whose log-probs are compared on the first set.
+        judge: recipe of a judge of behaviors (`behavior_judge.BehaviorJudge`); its answers are kept in `out`/judge.
+        note: is told, a line at a time, how judging goes.
 
     Raises:
         InputError: samples or classes are not there or not fit, two sets answer different problems, `out` cannot be written.
+        RunError: judging ended early; the same call goes on.
     """
     if len(set(sources)) < len(sources):
         raise InputError("SAMPLES2", f"is {sources[1]!r} once more", "compare with other answers, or give one set")
-    lists = load_classes(classes)
+    lists, jury = load_classes(classes), None if judge is None else load_judge(judge)
+    rubric = load_rubric(jury.rubric if jury else None)
     sets = [read_samples(source) for source in sources]
     if len(sets) == 2:
         check_same_problems(sets[0], sets[1])
@@ -52,6 +65,9 @@ def analyze(
         "lengths": {one.name: length_report(one.responses, unit) for one in sets},
         "budget": _budget(sets, unit),
     }
+    report["behavior_keywords"] = _keywords(sets, rubric, unit)
+    if jury:
+        report["behaviors"] = _behaviors(sets, jury, unit, out / "judge", note)
     if moved:
         report["moved"] = _moved(sets[0], lists, *moved)
     _write(report, sets, out)
@@ -89,6 +105,31 @@ def _token_classes(sets: Sequence[SampleSet], lists: TokenClasses, unit: Unit) -
 def _budget(sets: Sequence[SampleSet], unit: Unit) -> dict[str, Any]:
     at = budgets([length(response, unit) for one in sets for response in one.responses])
     return {one.name: budget_curve(one.responses, at, unit) for one in sets}
+
+
+def _keywords(sets: Sequence[SampleSet], rubric: Rubric, unit: Unit) -> dict[str, Any]:
+    problems, matcher = Resampling(list(sets[0].prompts), SEED), rubric.keywords()
+    return {
+        "version": rubric.version,
+        "sha256": rubric.digest,
+        "sets": {one.name: class_report(read(one.responses, matcher, unit), rubric.ids, problems) for one in sets},
+    }
+
+
+def _behaviors(
+    sets: Sequence[SampleSet], jury: BehaviorJudge, unit: Unit, store: Path, note: Callable[[str], None]
+) -> dict[str, Any]:
+    judged = judge_behaviors(jury, sets, store, note)
+    problems = Resampling(list(sets[0].prompts), SEED)
+    found: dict[str, Any] = {
+        "judge": jury.model.model,
+        "version": judged[0].rubric.version,
+        "sha256": judged[0].rubric.digest,
+        "sets": {one.name: behavior_report(some, one, unit, problems) for one, some in zip(sets, judged, strict=True)},
+    }
+    if len(sets) == 2:
+        found["second_minus_first"] = behavior_differences((judged[0], judged[1]), (sets[0], sets[1]), unit, problems)
+    return found
 
 
 def _moved(samples: SampleSet, lists: TokenClasses, first: str, second: str) -> dict[str, Any]:
