@@ -60,7 +60,7 @@ def _behavior(behavior: str, found: Found, problems: Resampling) -> Mapping[str,
         "per_response": problems.ratio(per_response)._asdict(),
         "per_thousand": problems.ratio(_events(behavior, found, by_length=True), 1000.0)._asdict(),
         "per_solved_response": problems.ratio(solved)._asdict(),
-        "share_of_responses": problems.ratio(share)._asdict(),
+        "share_of_responses": problems.share(share)._asdict(),
         "kappa": cohens_kappa(*present),
         "agreement": sum(a == b for a, b in zip(*present, strict=True)) / len(found) if found else None,
     }

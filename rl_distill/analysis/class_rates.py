@@ -69,7 +69,7 @@ def _frequency(readings: Sequence[Reading], label: str, problems: Resampling) ->
     estimates = {
         **{region: problems.ratio(events(readings, label, region), PER_THOUSAND) for region in REGIONS},
         "per_response": problems.ratio(each),
-        "share_of_responses": problems.ratio([event._replace(amount=float(event.amount > 0)) for event in each]),
+        "share_of_responses": problems.share([event._replace(amount=float(event.amount > 0)) for event in each]),
     }
     per_thousand = {region: estimates.pop(region)._asdict() for region in REGIONS}
     return {

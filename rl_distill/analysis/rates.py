@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_distill.evaluation.intervals import clustered_interval
 from rl_distill.seeding import addressed_seed
 
 DRAWS = 2000  # of the bootstrap
@@ -49,7 +50,15 @@ class Resampling:
         amounts, sizes = self._sums(events)
         if not sizes.sum():
             return Estimate(None, None, None)
-        return self._estimate(factor * amounts.sum() / sizes.sum(), factor * self._drawn(amounts, sizes))
+        value, drawn = amounts.sum() / sizes.sum(), self._drawn(amounts, sizes)
+        return _estimate(factor * value, factor * drawn, observed=int(np.count_nonzero(sizes)))
+
+    def share(self, events: Sequence[Event]) -> Estimate:
+        """Mean over problems of a share in [0, 1]; unlike a resampled one its interval has a width where all problems agree."""
+        amounts, sizes = self._sums(events)
+        if not sizes.sum():
+            return Estimate(None, None, None)
+        return Estimate(*clustered_interval((amounts[sizes > 0] / sizes[sizes > 0]).tolist()))
 
     def difference(self, first: Sequence[Event], second: Sequence[Event], factor: float = 1.0) -> Estimate:
         """Ratio of the second minus ratio of the first, on the same draws of problems."""
@@ -58,7 +67,8 @@ class Resampling:
             return Estimate(None, None, None)
         value = theirs.sum() / their_sizes.sum() - ours.sum() / our_sizes.sum()
         drawn = self._drawn(theirs, their_sizes) - self._drawn(ours, our_sizes)
-        return self._estimate(factor * value, factor * drawn)
+        observed = int(min(np.count_nonzero(our_sizes), np.count_nonzero(their_sizes)))
+        return _estimate(factor * value, factor * drawn, observed=observed)
 
     def _sums(self, events: Sequence[Event]) -> tuple[Column, Column]:
         """Amounts [P] and sizes [P] of each problem."""
@@ -74,12 +84,13 @@ class Resampling:
         total = self._weights @ sizes
         return np.divide(self._weights @ amounts, total, out=np.full(len(total), np.nan), where=total > 0)
 
-    def _estimate(self, value: float, drawn: Column) -> Estimate:
-        known = drawn[np.isfinite(drawn)]
-        if len(self._places) < 2 or not len(known):
-            return Estimate(float(value), None, None)
-        low, high = np.quantile(known, [0.025, 0.975])
-        return Estimate(float(value), float(low), float(high))
+
+def _estimate(value: float, drawn: Column, *, observed: int) -> Estimate:
+    """`observed` counts the problems that the value rests on."""
+    if observed < 2:
+        return Estimate(float(value), None, None)
+    low, high = np.quantile(drawn[np.isfinite(drawn)], [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high))
 
 
 def separated(estimate: Estimate) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from judge_server import JudgeServer, judge_server
 from recorded_answers import Said, write_groups
 
-from rl_distill.analysis.behavior_judge import BehaviorJudge, judge_behaviors
+from rl_distill.analysis.behavior_judge import BehaviorJudge, judge_behaviors, load_judge
 from rl_distill.analysis.behavior_report import behavior_differences, behavior_report
 from rl_distill.analysis.rates import Resampling
 from rl_distill.analysis.samples import SampleSet, read_samples
@@ -181,3 +181,10 @@ def test_two_models_are_compared_on_the_same_problems(judge, samples, server, tm
     found = behavior_differences(tuple(judged), (first, second), "tokens", Resampling(list(first.prompts), 0))
     assert found["verification"]["per_response"] == {"value": 1, "low": 1, "high": 1, "separated": True}
     assert not found["backtracking"]["per_response"]["separated"]
+
+
+def test_the_recipe_in_the_readme_loads(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (block,) = [code for code in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if code.startswith("model:")]
+    (tmp_path / "judge.yaml").write_text(block)
+    assert load_judge(tmp_path / "judge.yaml").limits.budget.max_price == 5

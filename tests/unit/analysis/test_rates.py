@@ -47,3 +47,14 @@ def test_nothing_observed_is_no_value_and_one_problem_has_no_interval() -> None:
     found = Resampling(["a"], 0).ratio([Event("a", 1, 2)])
     assert found == (0.5, None, None)
     assert not separated(found)
+
+
+def test_a_value_that_rests_on_one_of_many_problems_has_no_interval() -> None:
+    problems = Resampling(PROBLEMS, 0)
+    assert problems.ratio([Event("p0", 1, 2)]) == (0.5, None, None)
+    assert problems.difference(events(2), [Event("p0", 1, 2)])[1:] == (None, None)
+
+
+def test_a_share_of_nothing_at_all_is_not_known_to_be_zero() -> None:
+    found = Resampling(PROBLEMS, 0).share([Event(problem, 0.0, 1.0) for problem in PROBLEMS])
+    assert (found.value, found.low) == (0, 0) and 0.05 < found.high < 0.15
