@@ -62,7 +62,8 @@ class SampleSet:
 def read_samples(source: str) -> SampleSet:
     """Read RUN:STAGE, FOLDER:BENCHMARK, a JSON-lines file, or a folder of such files.
 
-    Lines are groups, or the rows of a run's `evaluation.jsonl`. Answers to compare with (`control`) are left out.
+    Lines are groups, or the rows of a run's `evaluation.jsonl`. Answers to compare with (`control`) are left out. Problems
+    of rollouts are told apart by stage, since stages may make probes of their own.
 
     Raises:
         InputError: nothing is there, a line is neither, or two problems share an id.
@@ -171,8 +172,8 @@ def _lines(path: Path) -> Iterator[tuple[str, str, list[Recorded]]]:
 
 def _group(plain: Mapping[str, Any]) -> tuple[str, str, list[Recorded]]:
     group = group_from_dict(plain)
-    attempts = [_recorded(group.problem.id, one) for one in group.trajectories if not one.control]
-    return group.problem.id, group.problem.prompt, attempts
+    problem_id = f"{plain['stage']}/{group.problem.id}" if "stage" in plain else group.problem.id
+    return problem_id, group.problem.prompt, [_recorded(problem_id, one) for one in group.trajectories if not one.control]
 
 
 def _recorded(problem_id: str, attempt: Trajectory) -> Recorded:

@@ -79,3 +79,12 @@ def test_sets_on_different_problems_or_prompts_are_refused_by_name(groups_file) 
 def test_without_recorded_tokens_lengths_are_words(groups_file, recorded) -> None:
     assert read_samples(str(groups_file("a", {"a": [Said("x y")]}))).unit == "tokens"
     assert length(recorded("wait for it", tokens=None), "words") == 3
+
+
+def test_rollouts_of_several_stages_are_told_apart(groups_file, tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"stage": stage, "step": 0, **json.loads(groups_file(stage, {"a": [Said("x")]}, prompt=stage).read_text())})
+        for stage in ("grpo", "exgrpo")
+    ]
+    (tmp_path / "rollouts.jsonl").write_text("\n".join(lines) + "\n")
+    assert read_samples(str(tmp_path / "rollouts.jsonl")).prompts == {"grpo/a": "grpo", "exgrpo/a": "exgrpo"}
