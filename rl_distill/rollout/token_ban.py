@@ -76,7 +76,7 @@ class TokenBan:
         """The state behind a token."""
         piece = self._pieces[token] if token < len(self._pieces) else None
         if piece is None:
-            return START
+            return state  # a special token is no part of the text, see `text.decode`
         if state.last == "space":
             piece = piece.lstrip(b" ")
         if not piece:

@@ -43,8 +43,9 @@ def server() -> Iterator[JudgeServer]:
 
 @pytest.fixture
 def judge(server: JudgeServer) -> Callable[..., BehaviorJudge]:
-    def make(*, min_success_rate: float = 0.95, **settings: object) -> BehaviorJudge:
-        model = OpenAiTeacherConfig(model="judge", endpoints=(EndpointConfig(base_url=server.base_url),), request_timeout=5.0)
+    def make(*, min_success_rate: float = 0.95, concurrency: int = 32, **settings: object) -> BehaviorJudge:
+        endpoint = EndpointConfig(base_url=server.base_url, concurrency=concurrency)
+        model = OpenAiTeacherConfig(model="judge", endpoints=(endpoint,), request_timeout=30.0)
         return BehaviorJudge(model=model, limits=Generation(retry=FAST, min_success_rate=min_success_rate), **settings)
 
     return make
@@ -83,7 +84,7 @@ def test_spans_are_counted_per_response_per_thousand_tokens_and_per_solved_one(j
 def test_the_judge_is_blind_and_asked_twice_with_other_seeds_in_shuffled_order(judge, samples, server, tmp_path) -> None:
     texts = [f"check {number}" for number in range(12)]
     some, other = samples(*texts), samples(*(f"wrong check {number}" for number in range(12)), name="rival", status="wrong")
-    judge_behaviors(judge(), [some, other], tmp_path / "store", quiet)
+    judge_behaviors(judge(concurrency=1), [some, other], tmp_path / "store", quiet)
     asked = [body["messages"][-1]["content"] for body in server.bodies]
     assert len(asked) == 48 and len(set(asked)) == 24
     assert len({body["seed"] for body in server.bodies}) == 48

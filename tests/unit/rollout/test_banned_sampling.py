@@ -1,6 +1,8 @@
 """Bans in the transformers engine: nothing banned is sampled, and log-probs are of what was sampled from."""
 
+from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -19,6 +21,21 @@ def test_a_banned_word_is_never_sampled_and_is_without_the_ban(temperature, engi
     for attempt in bound:
         assert not {"is", "7"} & set(attempt.response.split())
         assert "yes no" not in attempt.response
+
+
+def test_a_banned_phrase_is_never_sampled_while_its_words_are(engine, qwen, uneven_requests) -> None:
+    def pairs(attempts) -> Counter:
+        said = [[word for word in attempt.response.split() if word.isalnum()] for attempt in attempts]
+        return Counter(pair for words in said for pair in pairwise(words) if pair[0] != pair[1])
+
+    requests = uneven_requests(36, max_tokens=40, temperature=0.7)
+    before = pairs(engine(qwen).generate(requests))
+    often = [" ".join(pair) for pair, _ in before.most_common(3)]
+    bound = engine(qwen).generate(uneven_requests(36, max_tokens=40, temperature=0.7, banned=tuple(often)))
+    assert before.most_common(3)[2][1] > 3
+    for phrase in often:
+        assert not any(f" {phrase} " in f" {attempt.response} " for attempt in bound)
+        assert any(phrase.split()[0] in attempt.response.split() for attempt in bound)
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
