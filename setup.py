@@ -54,6 +54,7 @@ setup(
         "rl_distill": [
             "py.typed",
             "analysis/*.html",
+            "analysis/*.yaml",
             "curation/*.yaml",
             "evaluation/*.json",
             "evaluation/benchmarks/*.yaml",

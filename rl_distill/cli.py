@@ -68,6 +68,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         "curate": ("from problems and a teacher to verified attempts and pairs", _curate_arguments, _curate),
         "evaluate": ("measure a model or a run's student on benchmarks, with intervals", _evaluate_arguments, _evaluate),
         "compare": ("whether two evaluated students differ, problem by problem", _compare_arguments, _compare),
+        "analyze": ("how responses reason: words, behaviors, lengths; of one model or two", _analyze_arguments, _analyze),
         "verify": ("grade rows of {answer, response}", _verify_arguments, _verify),
     }
 
@@ -307,6 +308,33 @@ def _plan(parsed: argparse.Namespace) -> int:
     print("\n".join(lines(found)))
     if parsed.json is not None:
         parsed.json.write_text(json.dumps(as_tree(found), indent=2) + "\n")
+    return 0
+
+
+def _analyze_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("samples", metavar="SAMPLES", help="RUN:STAGE, FOLDER:BENCHMARK, or a file or folder of graded attempts")
+    command.add_argument("second", nargs="?", metavar="SAMPLES2", help="answers of another model to the same problems")
+    command.add_argument(
+        "--classes", type=Path, metavar="FILE", help="classes of words; none is the package's token_classes.yaml"
+    )
+    command.add_argument(
+        "--moved", nargs=2, metavar=("MODEL_A", "MODEL_B"), help="checkpoints, or RUN:STAGE: which tokens' log-probs moved"
+    )
+    command.add_argument("--judge", type=Path, metavar="RECIPE", help="YAML of a judge that marks behaviors, see the README")
+    command.add_argument("-o", "--output", type=Path, default=Path("analysis"), metavar="FOLDER", help="none is analysis")
+
+
+def _analyze(parsed: argparse.Namespace) -> int:
+    from rl_distill.analysis.analyze import analyze
+
+    sources = [one for one in (parsed.samples, parsed.second) if one]
+    try:
+        analyze(sources, parsed.output, classes=parsed.classes, moved=parsed.moved, judge=parsed.judge)
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    print((parsed.output / "analysis.md").read_text(encoding="utf-8"))
+    print(f"written to {parsed.output}")
     return 0
 
 

@@ -45,9 +45,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe"},
     "doctor": SAMPLING | {"batch", "learning", "cluster", "tracking", "recipe", "training"},
     "planning": SAMPLING | {"batch", "algorithms", "learning", "cluster", "tracking", "recipe", "training"},
-    # Finished runs with the planner's formulas, objectives with the learner's own steps; only the command line stands above it.
+    # Finished runs with the planner's formulas, objectives with the learner's own steps, a judge that is asked as a teacher is; only
+    # the command line stands above it.
     "analysis": SAMPLING
-    | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe", "training", "planning"},
+    | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "recipe", "training", "planning"},
     "cli": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},
     "__main__": {"cli"},
 }

@@ -22,6 +22,7 @@ from transformers.cache_utils import DynamicCache
 from rl_distill.errors import RunError
 from rl_distill.rollout.decode_cache import SlotCache
 from rl_distill.rollout.engine import Request
+from rl_distill.rollout.token_ban import RowBans, TokenBan
 from rl_distill.rollout.token_choice import TokenChoice, stream_keys, uniforms
 
 _NOBODY = -1
@@ -47,11 +48,13 @@ def decode_shard(
     requests: Sequence[Request],
     stop_ids: Sequence[Sequence[int]],
     *,
+    bans: Sequence[TokenBan | None] = (),
     max_concurrent: int,
     prefill_tokens: int,
     before_step: Callable[[], int] = int,
 ) -> list[Response]:
-    """Sample a response for every request, in order; `stop_ids[i]` are the tokens that end request i.
+    """Sample a response for every request, in order; `stop_ids[i]` are the tokens that end request i, `bans[i]` is what it
+    must not say, if anything.
 
     Args:
         before_step: called before each step, the first time before any prompt is read; it may change the model's weights, and
@@ -61,7 +64,8 @@ def decode_shard(
         RunError: the model's logits are not finite.
     """
     slots = max(_MIN_ROWS, min(max_concurrent, len(requests)))
-    loop = _ShardLoop(model, requests, _Settings(requests, stop_ids), slots=slots, prefill_tokens=prefill_tokens)
+    settings = _Settings(requests, stop_ids)
+    loop = _ShardLoop(model, requests, settings, RowBans(bans), slots=slots, prefill_tokens=prefill_tokens)
     loop.run(before_step)
     return loop.tape.responses(len(requests), loop.stopped)
 
@@ -101,11 +105,11 @@ class _ShardLoop:
     """One shard on its way. Row i is slot i of the cache; rows [0, R) take part in the next step, row i for `_owners[i]`."""
 
     def __init__(
-        self, model: Any, requests: Sequence[Request], settings: "_Settings", *, slots: int, prefill_tokens: int
+        self, model: Any, requests: Sequence[Request], settings: "_Settings", bans: RowBans, *, slots: int, prefill_tokens: int
     ) -> None:
         self._model, self._prefill_tokens, self._device = model, prefill_tokens, model.device
         self._prompts = [request.token_ids for request in requests]
-        self._settings = settings
+        self._settings, self._bans = settings, bans
         self._waiting = _order(requests)
         self._cache = SlotCache(
             num_layers=model.config.get_text_config().num_hidden_layers,
@@ -133,13 +137,14 @@ class _ShardLoop:
 
     def _step(self, version: int) -> None:
         """Feed each row its next token and draw the one after; idle rows rewrite their first column and are ignored."""
-        logits = self._logits()
+        logits = self._bans.restrict(self._logits(), self._owners.tolist())
         settings = self._row_settings
         positions = self._lengths + 1 - settings.prompt_lengths  # [R] of the new token within its response
         draws = uniforms(settings.keys, positions)
         drawn, chosen = self._choice.draw(logits, torch.as_tensor(draws, device=self._device))
         tokens, logprobs = drawn.cpu().numpy(), chosen.cpu().numpy()
         self.tape.record(version, self._owners, tokens, logprobs)
+        self._bans.advance(self._owners.tolist(), tokens.tolist())
         live = self._owners != _NOBODY
         stopped = live & (tokens[:, None] == settings.stop_ids).any(1)
         done = stopped | (live & (positions + 1 >= settings.limits))

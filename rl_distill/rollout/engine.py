@@ -30,7 +30,13 @@ class Sampling:
     max_tokens: int = setting(512, about="longest response", unit="tokens", ge=1)
     stop_tokens: tuple[str, ...] = setting((), about="further tokens that end a response, beside the tokenizer's end of turn")
 
+    banned: tuple[str, ...] = setting(
+        (), about="words and phrases never sampled, however spelled; only for evaluation, since training ratios would be wrong"
+    )
+
     def __post_init__(self) -> None:
+        if blank := [text for text in self.banned if not text.strip()]:
+            raise ValueError(f"banned holds {blank[0]!r}, which is no word: drop it")
         if self.temperature == 0 and self.top_p < 1:
             raise ValueError("top_p has no effect at temperature 0: drop it, or sample above 0")
 

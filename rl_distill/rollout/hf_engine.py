@@ -11,6 +11,7 @@ from rl_distill.models.digest import named_weights, weight_digests
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.attempts import check_requests, sampled_trajectory, stop_token_ids
 from rl_distill.rollout.engine import EngineDtype, Request, shards, torch_dtype
+from rl_distill.rollout.token_ban import VocabularyBans
 from rl_distill.rollout.weight_loading import take_over
 from rl_distill.text import end_of_turn_ids
 from rl_distill.trajectory import Trajectory
@@ -54,6 +55,7 @@ class HfEngine:
         self._model = prepared_for_decoding(model.to(device=_device(config.device), dtype=torch_dtype(config.dtype)))
         self._tokenizer, self._config, self._name = tokenizer, config, name
         self._end_of_turn = end_of_turn_ids(tokenizer)
+        self._vocabulary = VocabularyBans(tokenizer)
         self.version, self.shard_size = version, config.shard_size
         self.before_step: Callable[[], None] | None = None
 
@@ -77,6 +79,7 @@ class HfEngine:
                 self._model,
                 shard,
                 [stop_ids[request.sampling] for request in shard],
+                bans=[self._vocabulary.ban(request.sampling.banned) for request in shard],
                 max_concurrent=self._config.max_concurrent,
                 prefill_tokens=self._config.prefill_tokens,
                 before_step=self._next_step,

@@ -15,6 +15,7 @@ from rl_distill.models.loading import load_settings
 from rl_distill.models.weights import WeightUpdate
 from rl_distill.rollout.attempts import check_requests, sampled_trajectory, stop_token_ids
 from rl_distill.rollout.engine import Request, Sampling, shards, torch_dtype
+from rl_distill.rollout.vllm_ban import PROCESSOR, BanRequests
 from rl_distill.rollout.vllm_config import GPU_MEMORY_FRACTION, HOST_TRANSFER, VllmEngineConfig, check_vllm
 from rl_distill.rollout.weight_loading import first_names, fitting_weights
 from rl_distill.text import end_of_turn_ids
@@ -49,6 +50,7 @@ class VllmEngine:
         self._skeleton = _skeleton(settings, torch_dtype(config.dtype))
         self._tokenizer, self._config, self._name = tokenizer, config, name
         self._end_of_turn = end_of_turn_ids(tokenizer)
+        self._bans = BanRequests(tokenizer)
         self._context, self._vocabulary = config.context(settings), settings.get_text_config().vocab_size
         self.version, self.shard_size = version, config.shard_size
         self.before_step: Callable[[], None] | None = None
@@ -103,6 +105,7 @@ class VllmEngine:
         """Frees the model and its memory; a process that has closed its engine may start another."""
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
+        self._bans.close()
         self._vllm.engine_core.shutdown()
         del self._vllm
         cleanup_dist_env_and_memory()
@@ -146,7 +149,9 @@ class VllmEngine:
         responses = [_Response() for _ in shard]
         try:
             for index, request in enumerate(shard):
-                self._vllm.add_request(str(index), {"prompt_token_ids": list(request.token_ids)}, _parameters(request, stops))
+                self._vllm.add_request(
+                    str(index), {"prompt_token_ids": list(request.token_ids)}, self._parameters(request, stops)
+                )
             while self._vllm.has_unfinished_requests():
                 if self.before_step is not None:
                     self.before_step()
@@ -157,6 +162,24 @@ class VllmEngine:
             raise
         for request, response in zip(shard, responses, strict=True):
             yield response.trajectory(request, self._tokenizer, self._name)
+
+    def _parameters(self, request: Request, stops: Mapping[Sampling, tuple[int, ...]]) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = request.sampling
+        return SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=request.seed % 2**63,  # what a torch generator takes; -1 would mean none
+            stop_token_ids=list(stops[sampling]),
+            ignore_eos=True,  # the stops above are all there are
+            extra_args=self._bans.arguments(sampling.banned),
+            logprobs=0,  # of the sampled token
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
 
     def _stops(self, sampling: Sampling) -> tuple[int, ...]:
         if 0 < sampling.temperature < _COLDEST:
@@ -196,24 +219,6 @@ class _Response:
             tokenizer=tokenizer,
             model=model,
         )
-
-
-def _parameters(request: Request, stops: Mapping[Sampling, tuple[int, ...]]) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    sampling = request.sampling
-    return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
-        seed=request.seed % 2**63,  # what a torch generator takes; -1 would mean none
-        stop_token_ids=list(stops[sampling]),
-        ignore_eos=True,  # the stops above are all there are
-        logprobs=0,  # of the sampled token
-        detokenize=False,
-        output_kind=RequestOutputKind.DELTA,
-    )
 
 
 def _buckets(weights: Mapping[str, Tensor], names: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
@@ -266,6 +271,7 @@ def _start(folder: str | Path, config: VllmEngineConfig, context: int) -> Any:
         enforce_eager=config.enforce_eager,
         logprobs_mode="processed_logprobs",  # after temperature and top_p: of the distribution that was sampled from
         async_scheduling=False,  # a step returns the tokens it sampled, so each is known to belong to a version
+        logits_processors=[PROCESSOR],
         worker_extension_cls="rl_distill.rollout.vllm_worker.HeldWeights",
         weight_transfer_config={"backend": HOST_TRANSFER},
         disable_log_stats=True,

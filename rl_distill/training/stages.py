@@ -34,6 +34,8 @@ class Objective:
         assert isinstance(self.source, RolloutSourceConfig), "nothing else samples"
         if self.source.sampling.top_p < 1:
             raise ValueError("source.sampling.top_p is below 1, which would make the ratios wrong; sample with 1 in training")
+        if self.source.sampling.banned:
+            raise ValueError("source.sampling.banned holds words, which would make the ratios wrong; ban none in training")
         if self.source.sampling.temperature == 0:
             raise ValueError("source.sampling.temperature is 0, which leaves nothing to explore; sample above 0 in training")
         if self.source.group_size < self.algorithm.min_group_size:

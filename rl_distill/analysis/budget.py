@@ -1,0 +1,60 @@
+"""How long responses are, and what they would have scored under a smaller token budget; nothing is sampled anew."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from rl_distill.analysis.samples import Recorded, Unit, length
+from rl_distill.evaluation.intervals import clustered_interval
+
+QUANTILES = (0, 10, 25, 50, 75, 90, 100)
+NUM_BUDGETS = 24
+
+
+def budgets(lengths: Sequence[int]) -> list[int]:
+    """From the shortest response to the longest, evenly in the logarithm. What lies beyond was not observed."""
+    low, high = max(1, min(lengths)), max(1, *lengths)
+    return sorted({round(value) for value in np.geomspace(low, high, NUM_BUDGETS).tolist()})
+
+
+def budget_curve(responses: Sequence[Recorded], at: Sequence[int], unit: Unit) -> list[dict[str, Any]]:
+    """Accuracy under each budget, a mean over problems with a 95 % interval clustered by problem.
+
+    A response counts as correct if it is, and had finished by itself within the budget. Those that nobody could judge
+    are left out. Where responses were cut off, the curve ends at the longest of them: nobody knows what they would have said.
+    """
+    cut = [length(one, unit) for one in responses if not one.finished]
+    at = [budget for budget in at if not cut or budget <= max(cut)]
+    known = [(one, length(one, unit)) for one in responses if one.status in ("correct", "wrong")]
+    lengths: dict[str, list[float]] = {}
+    for one, size in known:
+        right = one.status == "correct" and one.finished
+        lengths.setdefault(one.problem_id, []).append(size if right else float("inf"))
+    if not lengths:
+        return []
+    needed = [np.array(sizes) for sizes in lengths.values()]  # by problem: the budget from which on each response is correct
+    curve = []
+    for budget in at:
+        found = clustered_interval([float((sizes <= budget).mean()) for sizes in needed])
+        curve.append({"budget": budget, "accuracy": found.mean, "low": found.low, "high": found.high})
+    return curve
+
+
+def length_report(responses: Sequence[Recorded], unit: Unit) -> dict[str, Any]:
+    """Lengths of all responses and by verdict: mean and quantiles; how many did not finish."""
+    groups = {"all": responses} | {
+        status: [one for one in responses if one.status == status] for status in ("correct", "wrong", "unverifiable")
+    }
+    return {name: _distribution([length(one, unit) for one in some], some) for name, some in groups.items() if some}
+
+
+def _distribution(lengths: Sequence[int], responses: Sequence[Recorded]) -> dict[str, Any]:
+    quantiles = np.percentile(lengths, QUANTILES).tolist()
+    return {
+        "responses": len(lengths),
+        "unfinished": sum(not one.finished for one in responses),
+        "mean": fmean(lengths),
+        "quantiles": {str(share): value for share, value in zip(QUANTILES, quantiles, strict=True)},
+    }

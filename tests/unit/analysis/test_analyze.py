@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+from judge_server import judge_server
+from recorded_answers import Said
+
+from rl_distill.analysis.analyze import analyze
+from rl_distill.errors import InputError
+
+
+def test_two_sets_make_a_report_a_page_and_figures(groups_file, tmp_path: Path) -> None:
+    first = groups_file("first", {f"p{n}": [Said("so it is 4"), Said("", "unverifiable", tokens=1)] for n in range(4)})
+    second = groups_file("second", {f"p{n}": [Said("wait hmm it is 4"), Said("but no", "wrong")] for n in range(4)})
+    report = analyze([str(first), str(second)], tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "analysis.json").read_text()) == report
+    assert report["samples"][0]["empty"] == 4
+    difference = report["token_classes"]["second_minus_first"]["classes"]["anthropomorphic"]["whole"]
+    assert difference["separated"] and difference["value"] == pytest.approx(1000 * 2 / 7)
+    assert len(report["token_classes"]["sha256"]) == 64
+    assert "second.jsonl minus" in (tmp_path / "out" / "analysis.md").read_text()
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"lengths.png", "classes.png"}
+
+
+def test_a_response_of_a_million_tokens_in_any_script_is_read(groups_file, tmp_path: Path) -> None:
+    text = "Wait \u7b49\u7b49 \u043d\u0430\u0440\u043e\u0434 cafe\u0301 12 " * 200_000
+    report = analyze([str(groups_file("long", {"a": [Said(text)]}))], tmp_path)
+    assert report["token_classes"]["sets"][str(tmp_path / "long.jsonl")]["anthropomorphic"]["all"]["count"] == 200_000
+
+
+def test_the_same_set_twice_is_refused(groups_file, tmp_path: Path) -> None:
+    path = str(groups_file("one", {"a": [Said("x")]}))
+    with pytest.raises(InputError, match="once more"):
+        analyze([path, path], tmp_path)
+
+
+def test_the_command_writes_what_a_judge_found_and_says_when_it_fails(cli, groups_file, tmp_path: Path) -> None:
+    samples = groups_file("one", {f"p{n}": [Said("let me check it")] for n in range(3)})
+    quoting = '{"spans": [{"behavior": "verification", "quote": "let me check", "reason": "r"}]}'
+    with judge_server(lambda question, seed: quoting) as server:
+        recipe = tmp_path / "judge.yaml"
+        retry = {"max_attempts": 1, "first_pause": 0.01, "max_pause": 0.02}
+        model = {"name": "openai", "model": "judge", "endpoints": [{"base_url": server.base_url}]}
+        recipe.write_text(json.dumps({"model": model, "limits": {"retry": retry}}))
+        code, said, _ = cli("analyze", samples, "--judge", recipe, "-o", tmp_path / "out")
+        assert code == 0 and "3 responses judged" in said
+        server.reply = lambda question, seed: "prose"
+        code, _, said = cli("analyze", samples, "--judge", recipe, "-o", tmp_path / "other")
+        assert code == 1 and "min_success_rate" in said
+    found = json.loads((tmp_path / "out" / "analysis.json").read_text())["behaviors"]["sets"][str(samples)]
+    assert found["behaviors"]["verification"]["count"] == 3
+
+
+def test_wrong_input_is_one_line_and_exit_code_2(cli, groups_file, tmp_path: Path) -> None:
+    one = groups_file("one", {"a": [Said("x")]})
+    two = groups_file("two", {"b": [Said("x")]})
+    recipe = tmp_path / "judge.yaml"
+    recipe.write_text("model: {model: judge}\n")
+    for arguments, words in [
+        ((one, two), "'a'"),
+        ((tmp_path / "none",), "there is no"),
+        ((one, "--classes", tmp_path / "none.yaml"), "none.yaml"),
+        ((one, "--judge", recipe), "model.endpoints"),
+        ((one, "--moved", tmp_path / "none", tmp_path / "none"), "--moved"),
+    ]:
+        code, _, said = cli("analyze", *arguments, "-o", tmp_path / "out")
+        assert code == 2 and words in said and said.count("\n") == 1, said
