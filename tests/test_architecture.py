@@ -45,11 +45,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": SAMPLING | {"batch", "algorithms", "learning", "evaluation", "cluster", "tracking", "recipe"},
     "doctor": SAMPLING | {"batch", "learning", "cluster", "tracking", "recipe", "training"},
     "planning": SAMPLING | {"batch", "algorithms", "learning", "cluster", "tracking", "recipe", "training"},
-    # Finished runs with the planner's formulas, objectives with the learner's own steps, a judge that is asked as a teacher is; only
-    # the command line stands above it.
+    # Finished runs with the planner's formulas, objectives with the learner's own steps, a judge that is asked as a teacher is.
     "analysis": SAMPLING
     | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "recipe", "training", "planning"},
-    "cli": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},
+    "commands": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},
+    "cli": {"__init__", "commands", "errors"},
     "__main__": {"cli"},
 }
 DOORS = {
