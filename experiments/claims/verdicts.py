@@ -84,7 +84,3 @@ def _figure(claim: Claim, values: Values, verdict: Verdict) -> Figure:
     axes.set_title(f"{claim.text}:\n{verdict}", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     return figure
-
-
-if __name__ == "__main__":
-    raise SystemExit("run: python experiments/claims/run.py")

@@ -18,6 +18,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs that differ in their seed, two to five")
     parser.add_argument("--against", default="traces", help="the arm that the others are compared with")
     options = parser.parse_args()
+    if len(options.runs) not in STUDENT_T:
+        parser.error(f"an interval over runs takes two to five of them, not {len(options.runs)}")
     routes = [_routes(run) for run in options.runs]
     header = ("arm", *(f"run {index}" for index in range(len(routes))), "mean", f"minus {options.against}", "tokens with loss")
     print(markdown(header, [_row(name, routes, options.against) for name in routes[0]]))

@@ -3,6 +3,7 @@
 run: python experiments/exgrpo/step_coverage.py
 """
 
+import argparse
 import re
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ FRACTIONS = (5, 12, 24, 48)  # problems: 10, 25, 50 and 100 % of the warm-up's
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = []
     for count in FRACTIONS:
         inversion, rephrasing = (
