@@ -32,8 +32,13 @@ class Brush:
     largest: float
 
 
-def group_html(credited: CreditedGroup, place: int, terms: Terms, brush: Brush) -> Iterator[str]:
-    """A problem with all of its dialogues; `place` counts the groups of the page."""
+def group_html(credited: CreditedGroup, place: int, terms: Terms, brush: Brush, opened: int | None = None) -> Iterator[str]:
+    """A problem with all of its dialogues.
+
+    Args:
+        place: counts the groups of the page.
+        opened: the dialogue that is open at first.
+    """
     group, advantages = credited.group, _by_identity(credited)
     problem = group.problem
     gold = "nobody knows the answer" if problem.answer is None else f"gold answer <b>{escape(problem.answer)}</b>"
@@ -42,8 +47,7 @@ def group_html(credited: CreditedGroup, place: int, terms: Terms, brush: Brush) 
     yield f'<p class="text">{escape(problem.prompt)}</p><p>{gold}</p>'
     paid = payments(group, terms)
     for dialogue, end in ends(group).items():
-        opened = " open" if place == 0 and dialogue == min(paid) else ""
-        yield f'<details class="dialogue" id="g{place}-{dialogue}"{opened}>'
+        yield f'<details class="dialogue" id="g{place}-{dialogue}"{" open" if dialogue == opened else ""}>'
         yield f"{_headline(end, paid[dialogue], advantages, terms)}<div>"
         yield from _transcript(group, end, advantages, brush)
         yield f'<p class="why{" paid" if paid[dialogue].bonus else ""}">{escape(paid[dialogue].words)}</p>'

@@ -100,5 +100,20 @@ def _overview(recorded: RecordedStep) -> Iterator[str]:
 
 def _groups(recorded: RecordedStep, decode: Decode | None) -> Iterator[str]:
     brush = Brush(decode=decode, largest=_largest(recorded))
+    shown = _opened(recorded)
     for place, one in enumerate(recorded.groups):
-        yield from group_html(one, place, recorded.terms.get(one.beside, Terms()), brush)
+        terms = recorded.terms.get(one.beside, Terms())
+        yield from group_html(one, place, terms, brush, shown[1] if place == shown[0] else None)
+
+
+def _opened(recorded: RecordedStep) -> tuple[int, int | None]:
+    """The (problem, dialogue) that is open at first: of the first problem where anything was learnt, the one with most credit."""
+    for place, one in enumerate(recorded.groups):
+        credit = {
+            attempt.dialogue: abs(advantage)
+            for attempt, advantage in zip(one.group.trajectories, one.advantages, strict=True)
+            if advantage and attempt.dialogue in ends(one.group)
+        }
+        if credit:
+            return place, max(credit, key=lambda dialogue: credit[dialogue])
+    return 0, min(ends(recorded.groups[0].group), default=None)

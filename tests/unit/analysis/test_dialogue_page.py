@@ -138,3 +138,15 @@ def test_the_page_says_what_was_paid_and_why() -> None:
 def test_a_group_with_another_number_of_advantages_is_refused() -> None:
     with pytest.raises(ValueError, match="advantages: has 1 entries for 15 attempts"):
         CreditedGroup(group=dialogue_group(), advantages=(0.0,))
+
+
+def test_what_is_open_at_first_is_the_first_problem_that_taught_and_there_the_dialogue_with_most_credit() -> None:
+    full = credited()
+    flat = replace(full, advantages=tuple(0.0 if value is not None else None for value in full.advantages))
+    most = max(
+        (abs(value or 0.0), one.dialogue)
+        for one, value in zip(full.group.trajectories, full.advantages, strict=True)
+        if one.context == "full" and not one.control and one.dialogue is not None
+    )[1]
+    page = Page(dialogue_page(step(flat, full), run="run", decode=decode))
+    assert [attrs["id"] for attrs, _ in page.of_class("dialogue") if "open" in attrs] == [f"g1-{most}"]
