@@ -21,7 +21,8 @@ from verdicts import written
 HERE = Path(__file__).parent
 TRACES = HERE.parent / "distillation" / "teacher_traces.py"
 FROM_SFT = ("redi", "preferences", "alpha", "collapse", "pass_at_k")
-FROM_BASE = ("zero_rl", "data_size", "filtering", "flexible", "rl_after")
+FROM_BASE = ("zero_rl", "data_size", "filtering", "flexible", "rl_after", "routes")
+BASES = ("start", "routes_rules")  # each trains a base student of its own
 
 
 class Job(NamedTuple):
@@ -50,7 +51,7 @@ def main() -> int:
 
 def _waves(runs: Path, seeds: Sequence[int]) -> Iterator[list[Job]]:
     """Jobs that need nothing of each other, wave after wave."""
-    yield [_training(runs, "start", seed, f"student.model.seed={seed}") for seed in seeds]
+    yield [_training(runs, name, seed, f"student.model.seed={seed}") for seed in seeds for name in BASES]
     start = runs / f"start-{seeds[0]}" / "stages" / "sft" / "student"
     yield [_job(runs, "teacher", ["train", str(HERE / "teacher.yaml"), f"student.model={start}", f"run_dir={runs / 'teacher'}"])]
     yield [_traces(runs)]
