@@ -2,7 +2,8 @@
 
 run: python experiments/exgrpo/contexts.py runs/exgrpo-contexts
 
-Answers count by problem: its share of correct ones in a context, and the mean over problems with its 95 % interval by bootstrap.
+Answers count by problem: its share of correct ones in a context, over all runs, and the mean over problems with its 95 % interval
+by bootstrap. Visits of one problem are one cluster, however many runs made them.
 """
 
 import argparse
@@ -38,8 +39,8 @@ def main() -> None:
 
 
 def _problems(runs: Sequence[Path], stage: str) -> list[Shares]:
-    """Of each problem in each run."""
-    found: dict[tuple[Path, str], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    """Of each problem."""
+    found: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         for text in (run / "trajectories" / "rollouts.jsonl").open(encoding="utf-8"):
             line = json.loads(text)
@@ -48,7 +49,7 @@ def _problems(runs: Sequence[Path], stage: str) -> list[Shares]:
             group = group_from_dict(line)
             for one in group.trajectories:
                 if one.origin == "policy" and one.status in ("correct", "wrong"):
-                    found[run, group.problem.id][one.context].append(one.status == "correct")
+                    found[group.problem.id][one.context].append(one.status == "correct")
     return [{context: fmean(right) for context, right in contexts.items()} for contexts in found.values()]
 
 

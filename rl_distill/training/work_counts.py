@@ -34,7 +34,9 @@ def sampling_work(attempts: Sequence[Trajectory]) -> WorkCounts:
         "sampling/prompt_squares": sum(read**2 for read in reads),
         "sampling/attempts": len(attempts),
         "sampling/tokens": sum(drawn for _, drawn in lengths),
-        "sampling/context": sum(sum(range(whole - drawn, whole)) for whole, drawn in lengths),
+        "sampling/context": sum(
+            (2 * whole - drawn - 1) * drawn // 2 for whole, drawn in lengths
+        ),  # whole - drawn, ..., whole - 1
     }
 
 
