@@ -57,12 +57,13 @@ class Arithmetic:
     question: Literal["result", "undo"] = setting(
         "result", about="result: what the chain gives; undo: reversed, from chain and result to the value before the last step"
     )
-    attempts: Literal["none", "teacher", "reflective", "corpus", "singles", "dialogues"] = setting(
+    attempts: Literal["none", "teacher", "first_right", "reflective", "corpus", "singles", "dialogues"] = setting(
         "none",
-        about="none: prompts only; teacher: attempts until one is right and one is wrong; reflective: of a teacher with the same "
-        "habits who mostly looks at a merged step again (`is 6 ? no`) and redoes a wrong one; corpus: a pretraining row for each "
-        "problem (a trace, a probe or a probe dialogue); singles: the teacher's first right attempt, and each probe with its "
-        "reply; dialogues: that attempt, and conversations of probes that end in the problem",
+        about="none: prompts only; teacher: attempts until one is right and one is wrong; first_right: the same until one is "
+        "right, all that imitation has to pay for; reflective: of a teacher with the same habits who mostly looks again at a "
+        "merged step (`is 6 ? no`) and redoes a wrong one; corpus: a pretraining row for each problem (a trace, a probe or a "
+        "probe dialogue); singles: the teacher's first right attempt, and each probe with its reply; dialogues: that attempt, "
+        "and conversations of probes that end in the problem",
     )
     probes: Literal["none", ProbeFamily] = setting(
         "none",
@@ -145,8 +146,9 @@ class ArithmeticGroups(Sequence[Group]):
         if settings.attempts == "corpus":
             return corpus_group(problem, chain, world, Random(addressed_seed(*address, "corpus")))
         habits = world.teacher._replace(check=REFLECTION) if settings.attempts == "reflective" else world.teacher
-        teacher = teacher_group(problem, chain, habits, Random(addressed_seed(*address, "teacher")))
-        if settings.attempts in ("teacher", "reflective"):
+        wanted = ("correct",) if settings.attempts == "first_right" else ("correct", "wrong")
+        teacher = teacher_group(problem, chain, habits, Random(addressed_seed(*address, "teacher")), wanted)
+        if settings.attempts in ("teacher", "first_right", "reflective"):
             return teacher
         each = None if settings.attempts == "singles" else settings.dialogue_probes or MAX_PROBES
         return lesson_group(teacher, Random(addressed_seed(*address, "dialogues")), each)

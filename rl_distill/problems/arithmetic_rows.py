@@ -1,6 +1,6 @@
 """What `arithmetic` says about a problem: a teacher's attempts, lessons with probes, a row of the pretraining corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Literal
@@ -15,7 +15,7 @@ from rl_distill.problems.arithmetic_teacher import Attempt, Habits, attempt
 from rl_distill.problems.arithmetic_worlds import World
 from rl_distill.problems.base import dialogue, status_of, teacher_trajectory
 from rl_distill.seeding import addressed_seed
-from rl_distill.trajectory import Context, Group, Message, Problem, Trajectory, Verdict
+from rl_distill.trajectory import Context, Group, Message, Problem, Status, Trajectory, Verdict
 
 ProbeFamily = Literal["inversion", "rephrasing"]
 
@@ -45,10 +45,10 @@ def recorded_probes(chain: Chain, family: ProbeFamily, habits: Habits, *address:
     return found
 
 
-def teacher_group(problem: Problem, chain: Chain, habits: Habits, rng: Random) -> Group:
-    """Rejection sampling: attempts in the order drawn, until one is right and one is wrong."""
+def teacher_group(problem: Problem, chain: Chain, habits: Habits, rng: Random, wanted: Collection[Status]) -> Group:
+    """Rejection sampling: attempts in the order drawn, until there is one of each wanted status."""
     trajectories: list[Trajectory] = []
-    while len({found.status for found in trajectories}) < 2 and len(trajectories) < MAX_TEACHER_ATTEMPTS:
+    while not {found.status for found in trajectories}.issuperset(wanted) and len(trajectories) < MAX_TEACHER_ATTEMPTS:
         trajectories.append(_answered(problem, (), attempt(chain, habits, rng), model=_TEACHER))
     return Group(problem=problem, trajectories=tuple(trajectories))
 

@@ -168,6 +168,13 @@ def test_rejection_sampling_stops_at_the_first_attempt_that_completes_a_pair() -
         assert len(set(before)) == 1 and last not in before
 
 
+def test_for_imitation_alone_the_same_sampling_stops_at_the_first_right_attempt() -> None:
+    needed = Arithmetic(attempts="first_right", num_problems=NUM_TEACHER_GROUPS, seed=5).groups()
+    for pair, group in zip(teacher_groups(), needed, strict=True):
+        right = [attempt.status for attempt in pair.trajectories].index("correct")
+        assert group.trajectories == pair.trajectories[: right + 1]
+
+
 def test_the_kind_of_error_is_what_happened() -> None:
     """Recompute the steps of every attempt: the recorded kind must be true of the text."""
     for group in teacher_groups():
