@@ -22,7 +22,7 @@ from rl_distill.problems.arithmetic_rows import (
 from rl_distill.problems.arithmetic_teacher import REFLECTION
 from rl_distill.problems.arithmetic_worlds import WORLDS, WorldName
 from rl_distill.seeding import addressed_seed
-from rl_distill.trajectory import Group, Problem
+from rl_distill.trajectory import Group, Problem, Status
 
 Level = Literal[1, 2, 3, 4, 5]
 
@@ -146,7 +146,7 @@ class ArithmeticGroups(Sequence[Group]):
         if settings.attempts == "corpus":
             return corpus_group(problem, chain, world, Random(addressed_seed(*address, "corpus")))
         habits = world.teacher._replace(check=REFLECTION) if settings.attempts == "reflective" else world.teacher
-        wanted = ("correct",) if settings.attempts == "first_right" else ("correct", "wrong")
+        wanted: set[Status] = {"correct"} if settings.attempts == "first_right" else {"correct", "wrong"}
         teacher = teacher_group(problem, chain, habits, Random(addressed_seed(*address, "teacher")), wanted)
         if settings.attempts in ("teacher", "first_right", "reflective"):
             return teacher
