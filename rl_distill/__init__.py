@@ -1,7 +1,7 @@
 """Which way makes a small language model reason: zero-RL, distillation, REDI or probes? One student, one loop, one bill.
 
-Importing the package loads nothing heavy: `load_recipe`, `train`, `evaluate`, `compare` and `gradients` are looked up when
-first used.
+Importing the package loads nothing heavy: `load_recipe`, `train`, `load_run`, `evaluate`, `compare` and `gradients` are
+looked up when first used.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ _HOMES = {
     "evaluate": "rl_distill.evaluation.benchmark_run",
     "compare": "rl_distill.evaluation.comparison",
     "gradients": "rl_distill.analysis.gradients",
+    "load_run": "rl_distill.analysis.loaded_run",
 }
 
 

@@ -237,12 +237,12 @@ class _Run:
 
 
 def routes(recipe: Recipe, results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The table: every student with its accuracy and what its route from base has cost, all stages on the way added up.
+    """The table: every finished student with its accuracy and what its route from base has cost, all stages on the way added up.
 
     The row of base holds the cost of making it; the other rows leave that out, since each of them starts from there.
     """
     rows = []
-    for name in (BASE, *(stage.name for stage in recipe.stages)):
+    for name in (name for name in (BASE, *(stage.name for stage in recipe.stages)) if name in results):
         evaluation = results[name]["evaluation"] or {}
         lineage = recipe.lineage(name) or (name,)
         rows.append(
