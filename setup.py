@@ -39,6 +39,7 @@ WANDB = ["wandb>=0.31"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
 CURATION = ["openai>=3.50", "jsonschema", "datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 finds other candidates than 1
 PANDAS = ["pandas"]
+PAPERMILL = ["papermill", "ipykernel"]
 HARNESS = ["lm_eval[hf]>=0.4.13"]  # evaluates exported students; nothing of ours imports it
 
 setup(
@@ -70,7 +71,7 @@ setup(
         "wandb": WANDB,
         "curation": CURATION,
         "harness": HARNESS,
-        "notebooks": [*PANDAS, "jupyterlab", "papermill"],
+        "notebooks": [*PANDAS, *PAPERMILL, "jupyterlab"],
         "dev": [
             *LORA,
             *TRL,
@@ -78,6 +79,7 @@ setup(
             *CLUSTER,
             *CURATION,
             *PANDAS,
+            *PAPERMILL,
             "pytest",
             "pytest-xdist",
             "hypothesis",

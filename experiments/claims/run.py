@@ -1,4 +1,4 @@
-"""Trains every recipe of this folder for every seed, two at a time, and writes the table of verdicts and a figure for each claim.
+"""Trains every recipe of this folder for every seed, two at a time; writes tables of verdicts and routes, a figure for each.
 
 run: python experiments/claims/run.py
 
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from claims import CLAIMS
 from measured import Runs
+from routes_table import routes_tables
 from verdicts import written
 
 HERE = Path(__file__).parent
@@ -46,6 +47,9 @@ def main() -> int:
                 print(failure, file=sys.stderr)
                 return 1
     print(written(CLAIMS, Runs(options.runs, tuple(options.seeds)), options.runs))
+    routes = routes_tables(options.runs, options.seeds)
+    (options.runs / "routes.md").write_text(routes + "\n")
+    print(f"\n{routes}")
     return 0
 
 
