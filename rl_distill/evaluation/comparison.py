@@ -7,7 +7,7 @@ from pathlib import Path
 from rl_distill.errors import InputError
 from rl_distill.evaluation.evaluation_folder import differences
 from rl_distill.evaluation.measured import Measured, MeasuredBenchmark, read_measured
-from rl_distill.evaluation.paired import PairedDifference, paired_difference
+from rl_distill.evaluation.paired import FEWEST_PROBLEMS, LEVEL, P_DIGITS, PairedDifference, paired_difference
 
 _NAMES = {
     "problems_hash": "different problem sets",
@@ -74,19 +74,20 @@ def compare(first: str | Path, second: str | Path, benchmarks: Sequence[str] | N
 
 
 def sentence(benchmark: str, first: str, second: str, count: int, found: PairedDifference) -> str:
-    """What may be said, in words."""
+    """What may be said, in words: as the p-value has it, and with a word where the interval does not agree."""
     digits = 2 if found.detectable >= 0.05 else 3
     mean, low, high = (f"{value:+.{digits}f}" for value in found.difference)
-    if not found.separated:
-        return (
-            f"{benchmark} cannot separate them: {count} problems resolve differences of about {found.detectable:.{digits}f} "
-            f"or more; measured {mean} ({low} to {high})"
-        )
-    better = second if found.difference.mean > 0 else first
-    return (
-        f"{benchmark}: {better} is better by {mean[1:]} ({second} - {first}: {mean}, {low} to {high}; "
-        f"p {'<' if found.p_value < 0.001 else '='} {max(found.p_value, 0.001):.3f})"
-    )
+    p_value = f"p = {found.p_value:.{P_DIGITS}f}"
+    if found.separated:
+        better = second if found.difference.mean > 0 else first
+        doubt = "" if found.interval_agrees else ", though the interval holds 0: this is the border"
+        return f"{benchmark}: {better} is better by {mean[1:]} ({second} - {first}: {mean}, {low} to {high}; {p_value}){doubt}"
+    if count < FEWEST_PROBLEMS:
+        able = f"are too few for any difference to have p < {LEVEL}"
+    else:
+        able = f"resolve differences of about {found.detectable:.{digits}f} or more"
+    doubt = "" if found.interval_agrees else ", though the interval leaves 0 out: this is the border"
+    return f"{benchmark} cannot separate them ({p_value}): {count} problems {able}; measured {mean} ({low} to {high}){doubt}"
 
 
 def _compared(name: str, one: Measured, other: Measured, seed: int) -> Comparison:

@@ -6,7 +6,8 @@ import yaml
 from rl_distill import compare
 from rl_distill.errors import InputError
 from rl_distill.evaluation.comparison import sentence
-from rl_distill.evaluation.paired import paired_difference
+from rl_distill.evaluation.intervals import Interval
+from rl_distill.evaluation.paired import PairedDifference, paired_difference
 
 TERMS = {
     "version": 1,
@@ -68,7 +69,35 @@ def test_a_benchmark_that_cannot_separate_them_says_what_it_could_resolve():
     differences = [0.25, -0.25, 0.25, 0.0, 0.0, 0.0] * 5
     said = sentence("aime24", "a", "b", 30, paired_difference(differences))
     assert said == (
-        "aime24 cannot separate them: 30 problems resolve differences of about 0.09 or more; measured +0.04 (-0.02 to +0.10)"
+        "aime24 cannot separate them (p = 0.3008): 30 problems resolve differences of about 0.09 or more; "
+        "measured +0.04 (-0.02 to +0.10)"
+    )
+
+
+def paired(p_value, low, high):
+    return PairedDifference(
+        difference=Interval(0.2, low, high), p_value=p_value, exact=True, detectable=0.1, wins=1, losses=0, ties=0
+    )
+
+
+def test_the_sentence_follows_the_p_value_and_says_where_the_interval_does_not():
+    assert sentence("one", "a", "b", 30, paired(0.0312, 0.1, 0.3)) == (
+        "one: b is better by 0.20 (b - a: +0.20, +0.10 to +0.30; p = 0.0312)"
+    )
+    assert sentence("one", "a", "b", 30, paired(0.0312, -0.1, 0.3)) == (
+        "one: b is better by 0.20 (b - a: +0.20, -0.10 to +0.30; p = 0.0312), though the interval holds 0: this is the border"
+    )
+    assert sentence("one", "a", "b", 30, paired(0.04996, 0.1, 0.3)) == (
+        "one cannot separate them (p = 0.0500): 30 problems resolve differences of about 0.10 or more; "
+        "measured +0.20 (+0.10 to +0.30), though the interval leaves 0 out: this is the border"
+    )
+
+
+def test_problems_that_are_too_few_for_any_difference_are_not_said_to_resolve_one():
+    said = sentence("one", "a", "b", 5, paired_difference([1.0] * 5))
+    assert said == (
+        "one cannot separate them (p = 0.0625): 5 problems are too few for any difference to have p < 0.05; "
+        "measured +1.00 (+0.10 to +1.00), though the interval leaves 0 out: this is the border"
     )
 
 
