@@ -70,7 +70,7 @@ def test_a_damaged_evaluation_is_refused_in_a_line(run, cli, tmp_path):
     for name, line in (("evaluation.json", "evaluation.json: is damaged"), ("samples/arithmetic.jsonl", "line 1: is damaged")):
         path = tmp_path / "sft" / name
         whole = path.read_bytes()
-        path.write_bytes(b"{\n" + whole.partition(b"\n")[2])
+        path.write_bytes(b"{:\n" + whole.partition(b"\n")[2])
         text = refused(cli(*evaluate(f"{run}:sft", tmp_path / "sft")))
         assert line in text
         if name == "evaluation.json":
