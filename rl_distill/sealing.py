@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,12 +54,28 @@ def clear_leftovers(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def damage(folder: Path) -> str | None:
-    """What is wrong with a sealed folder, or None if every byte is as it was written."""
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a sealed folder as it was written, by its path below the folder.
+
+    Raises:
+        OSError, ValueError: the folder's list of them is not there, or is damaged.
+    """
+    sums = json.loads((folder / MANIFEST).read_text())
+    if not isinstance(sums, dict):
+        raise ValueError(f"{MANIFEST} holds a {type(sums).__name__}")
+    return sums
+
+
+def damage(folder: Path, names: Collection[str] | None = None) -> str | None:
+    """What is wrong with a sealed folder, or None if every byte is as it was written.
+
+    Args:
+        names: of the files that are looked at; none is all.
+    """
     try:
-        sums = json.loads((folder / MANIFEST).read_text())
-        broken = [name for name, digest in sums.items() if _sha256(folder / name) != digest]
-    except (OSError, ValueError, AttributeError) as error:
+        sums = checksums(folder)
+        broken = [name for name, digest in sums.items() if (names is None or name in names) and _sha256(folder / name) != digest]
+    except (OSError, ValueError) as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return f"{broken[0]} does not match its checksum" if broken else None
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from rl_distill.evaluation.paired import P_DIGITS
+
 if TYPE_CHECKING:  # importing them loads torch, which a table does without
     from rl_distill.evaluation.benchmark_score import BenchmarkScore
     from rl_distill.evaluation.comparison import Comparison
@@ -38,7 +40,7 @@ def comparison_rows(comparisons: "Mapping[str, Comparison]") -> list[tuple[str, 
             f"{one.second:.3f}",
             f"{one.paired.difference.mean:+.3f}",
             f"{one.paired.difference.low:+.3f} to {one.paired.difference.high:+.3f}",
-            f"{one.paired.p_value:.4f}",
+            f"{one.paired.p_value:.{P_DIGITS}f}",
             *(str(count) for count in (one.paired.wins, one.paired.losses, one.paired.ties)),
         )
         for name, one in comparisons.items()

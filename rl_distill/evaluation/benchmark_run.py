@@ -15,13 +15,13 @@ from rl_distill.evaluation.benchmark import Benchmark, load_benchmark
 from rl_distill.evaluation.benchmark_score import BenchmarkScore, score, score_from_dict, score_to_dict
 from rl_distill.evaluation.benchmark_task import BenchmarkTask, LazyEngine, graded_attempts, prepared
 from rl_distill.evaluation.evaluation_folder import EvaluationFolder
+from rl_distill.evaluation.stored_result import SCHEMA_VERSION
 from rl_distill.evaluation.subject import Subject, find_subject
 from rl_distill.models.loading import context_of
 from rl_distill.rollout.engines import ENGINES
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import installed_vllm
 
-SCHEMA_VERSION = 1
 ENGINE_PREFIX = "engine."
 
 

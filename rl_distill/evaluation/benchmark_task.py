@@ -111,8 +111,11 @@ def graded_attempts(
     together = max(1, shard_size // size)  # problems
     rewards = WeightedRewards((task.benchmark.grader,))
     with closing(folder.samples(name)) as samples:
-        graded = samples.kept([prompt.problem.id for prompt in task.prompts], together)
-        if graded:
+        graded = samples.kept([prompt.problem.id for prompt in task.prompts], size, together)
+        if name in folder.results() and len(graded) < len(task.prompts):
+            lost = len(task.prompts) - len(graded)
+            say(f"{name}: was finished, and lost {lost} of its {len(task.prompts)} problems since: they are asked again")
+        elif graded:
             say(f"{name}: {len(graded)} of {len(task.prompts)} problems were asked before")
         while len(graded) < len(task.prompts):
             shard = task.prompts[len(graded) : len(graded) + together]

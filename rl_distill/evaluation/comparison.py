@@ -1,13 +1,14 @@
 """Whether two students differ: behind `rl-distill compare` and `rl_distill.compare`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rl_distill.errors import InputError
+from rl_distill.evaluation.comparison_notes import comparison_notes
 from rl_distill.evaluation.evaluation_folder import differences
 from rl_distill.evaluation.measured import Measured, MeasuredBenchmark, read_measured
-from rl_distill.evaluation.paired import PairedDifference, paired_difference
+from rl_distill.evaluation.paired import FEWEST_PROBLEMS, LEVEL, P_DIGITS, PairedDifference, paired_difference
 
 _NAMES = {
     "problems_hash": "different problem sets",
@@ -54,9 +55,12 @@ def compare(first: str | Path, second: str | Path, benchmarks: Sequence[str] | N
         seed: of the test, where it draws.
 
     Raises:
-        InputError: nothing was measured there, or not the same: other problems, prompts, graders or sampling, by name.
+        InputError: nothing was measured there, both are the same evaluation, or not the same was measured: other problems,
+            prompts, graders or sampling, by name.
     """
     one, other = read_measured(str(first)), read_measured(str(second))
+    if one.place == other.place:
+        raise InputError("A and B", f"are one and the same evaluation ({str(one.place)!r})", "give two different ones")
     shared = [name for name in one.benchmarks if name in other.benchmarks]
     for name in benchmarks or ():
         for side in (one, other):
@@ -68,25 +72,25 @@ def compare(first: str | Path, second: str | Path, benchmarks: Sequence[str] | N
         has = "; ".join(f"{side.label!r} has {', '.join(side.benchmarks) or 'none'}" for side in (one, other))
         raise InputError("A and B", f"were measured on no benchmark in common ({has})", "evaluate both on the same one")
     comparisons = {name: _compared(name, one, other, seed) for name in chosen}
-    return ComparisonReport(
-        first=one.label, second=other.label, comparisons=comparisons, notes=tuple(_notes(one, other, comparisons))
-    )
+    notes = comparison_notes(one, other, {name: found.left_out for name, found in comparisons.items()})
+    return ComparisonReport(first=one.label, second=other.label, comparisons=comparisons, notes=tuple(notes))
 
 
 def sentence(benchmark: str, first: str, second: str, count: int, found: PairedDifference) -> str:
-    """What may be said, in words."""
+    """What may be said, in words: as the p-value has it, and with a word where the interval does not agree."""
     digits = 2 if found.detectable >= 0.05 else 3
     mean, low, high = (f"{value:+.{digits}f}" for value in found.difference)
-    if not found.separated:
-        return (
-            f"{benchmark} cannot separate them: {count} problems resolve differences of about {found.detectable:.{digits}f} "
-            f"or more; measured {mean} ({low} to {high})"
-        )
-    better = second if found.difference.mean > 0 else first
-    return (
-        f"{benchmark}: {better} is better by {mean[1:]} ({second} - {first}: {mean}, {low} to {high}; "
-        f"p {'<' if found.p_value < 0.001 else '='} {max(found.p_value, 0.001):.3f})"
-    )
+    p_value = f"p = {found.p_value:.{P_DIGITS}f}"
+    if found.separated:
+        better = second if found.difference.mean > 0 else first
+        doubt = "" if found.interval_agrees else ", though the interval holds 0: this is the border"
+        return f"{benchmark}: {better} is better by {mean[1:]} ({second} - {first}: {mean}, {low} to {high}; {p_value}){doubt}"
+    if count < FEWEST_PROBLEMS:
+        able = f"are too few for any difference to have p < {LEVEL}"
+    else:
+        able = f"resolve differences of about {found.detectable:.{digits}f} or more"
+    doubt = "" if found.interval_agrees else ", though the interval leaves 0 out: this is the border"
+    return f"{benchmark} cannot separate them ({p_value}): {count} problems {able}; measured {mean} ({low} to {high}){doubt}"
 
 
 def _compared(name: str, one: Measured, other: Measured, seed: int) -> Comparison:
@@ -116,19 +120,3 @@ def _check_same(name: str, before: MeasuredBenchmark, after: MeasuredBenchmark) 
             raise InputError(
                 f"benchmark {name!r}", f"was measured on {what}{detail}", "evaluate both again on the same version of it"
             )
-
-
-def _notes(one: Measured, other: Measured, comparisons: Mapping[str, Comparison]) -> list[str]:
-    notes = [
-        f"{name}: {found.left_out} problems left out, where one has no judged attempt"
-        for name, found in comparisons.items()
-        if found.left_out
-    ]
-    engines = [side.conditions["engine"]["name"] for side in (one, other)]
-    for key, then, now in differences(one.conditions, other.conditions):
-        if key == "engine.name" or not key.startswith("engine.") or engines[0] == engines[1]:  # other engines have other keys
-            notes.append(f"{key} is {then} in the first and {now} in the second")
-    left = [name for side in (one, other) for name in side.benchmarks if name not in comparisons]
-    if left:
-        notes.append(f"not compared: {', '.join(sorted(set(left)))}")
-    return notes

@@ -33,7 +33,7 @@ class Accuracy(Verifier):
     | `math_verify` | correct, wrong | symbolic comparison; an answer that cannot be parsed is wrong |
     | `gold_unparsable`, `timeout`, `worker_died`, `verifier_error` | unverifiable | the comparison could not be made |
 
-    An unverifiable attempt has no reward (None), never 0.
+    Digits of any script count as ASCII ones, in both. An unverifiable attempt has no reward (None), never 0.
     """
 
     evidence: ClassVar[str] = "gold answer"
@@ -80,6 +80,7 @@ class Accuracy(Verifier):
         longest = max(self.max_answer_chars, 2 * len(gold))
         if len(answer) > longest:
             return Verdict(status="wrong", method="too_long", detail=f"{len(answer)} characters")
+        answer = answers.ascii_digits(answer)
         if answer == gold:
             return Verdict(status="correct", method="exact")
         return _by_number(gold, answer) or _by_spelling(gold, answer) or (gold, answer)

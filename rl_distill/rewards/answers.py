@@ -1,6 +1,7 @@
 """Final answers as text: where a response states one (a box, a program), when two mean the same, when one is just a number."""
 
 import re
+import unicodedata
 from decimal import Decimal
 
 from rl_distill.text import last_boxed
@@ -16,6 +17,7 @@ _FRACTION = re.compile(r"\\[dt]frac(?![a-zA-Z])")
 _WRAPPED_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf)\s*\{([^{}\\]*)\}")
 _LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9}])\s+|\s+(?![A-Za-z0-9\\])")
 
+_DIGIT = re.compile(r"\d")  # decimal digits of every script: no powers, no circled numbers, no ideographs
 _NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>\d+|\d{1,3}(?:,\d{3})+)?(?P<decimals>\.\d*)?")
 
 
@@ -64,9 +66,17 @@ def _last_code(text: str) -> str | None:
     return found.get(True, found.get(False))
 
 
+def ascii_digits(text: str) -> str:
+    """The text with the decimal digits of any script (Arabic-Indic, Devanagari, full-width ...) written as 0 to 9.
+
+    A power such as the one of a square meter is no decimal digit, and stays.
+    """
+    return text if text.isascii() else _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), text)
+
+
 def plain(text: str) -> str:
-    r"""The answer inside `$...$` or a `\boxed{...}` of its own, as gold answers are often written."""
-    text = text.strip()
+    r"""The answer inside `$...$` or a `\boxed{...}` of its own, as gold answers are often written; its digits in ASCII."""
+    text = ascii_digits(text.strip())
     boxed = last_boxed(text)
     if boxed is not None:
         return boxed

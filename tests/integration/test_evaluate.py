@@ -1,6 +1,7 @@
 """`rl-distill evaluate` and `compare` on a run's students: killed and continued, compared, and given wrong input."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -42,9 +43,39 @@ def test_two_stages_are_compared_from_their_folders_and_from_the_run_alone(run, 
         code, _, err = cli(*evaluate(f"{run}:{stage}", tmp_path / stage))
         assert code == 0, err
     code, out, err = cli("compare", tmp_path / "sft", tmp_path / "redi")
-    assert code == 0 and "arithmetic cannot separate them: 6 problems resolve" in out, err
+    assert code == 0 and "arithmetic cannot separate them (p = " in out and "6 problems resolve" in out, err
     code, out, err = cli("compare", f"{run}:sft", run)
-    assert code == 0 and "evaluation cannot separate them: 10 problems resolve" in out, err
+    assert code == 0 and "evaluation cannot separate them (p = " in out and "10 problems resolve" in out, err
+
+
+def test_what_two_measurements_share_is_said_and_one_is_not_compared_with_itself(run, cli, tmp_path):
+    code, out, err = cli("compare", f"{run}:sft", f"{run}:redi")
+    assert code == 0, err
+    (drawn,) = [line for line in out.splitlines() if "paired draws" in line]
+    assert drawn.startswith("note: evaluation: both drew with seed 0") and "chat templates" not in out
+    assert "A and B: are one and the same evaluation" in refused(cli("compare", run, f"{run}:redi"))
+    template = tmp_path / "student" / "chat_template.jinja"
+    shutil.copytree(run / "final", tmp_path / "student")
+    template.write_text(template.read_text().replace("messages", "messages ", 1))
+    for model, name in ((run, "one"), (tmp_path / "student", "other")):
+        code, _, err = cli(*evaluate(model, tmp_path / name))
+        assert code == 0, err
+    code, out, err = cli("compare", tmp_path / "one", tmp_path / "other")
+    assert code == 0 and "note: other chat templates (" in out, err
+
+
+def test_a_damaged_evaluation_is_refused_in_a_line(run, cli, tmp_path):
+    for stage in ("sft", "redi"):
+        cli(*evaluate(f"{run}:{stage}", tmp_path / stage))
+    for name, line in (("evaluation.json", "evaluation.json: is damaged"), ("samples/arithmetic.jsonl", "line 1: is damaged")):
+        path = tmp_path / "sft" / name
+        whole = path.read_bytes()
+        path.write_bytes(b"{:\n" + whole.partition(b"\n")[2])
+        text = refused(cli(*evaluate(f"{run}:sft", tmp_path / "sft")))
+        assert line in text
+        if name == "evaluation.json":
+            assert line in refused(cli("compare", tmp_path / "redi", tmp_path / "sft"))
+        path.write_bytes(whole)
 
 
 def test_an_evaluation_killed_at_any_moment_goes_on_to_the_same_bytes(run, cli, tmp_path):

@@ -75,6 +75,23 @@ def test_the_example_in_a_trainer_trains_adapters(tmp_path):
     assert (tmp_path / "redi-lora" / "adapter_model.safetensors").is_file()
 
 
+def test_the_benchmark_of_ones_own_is_evaluated_and_compared_as_written(tmp_path, cli, monkeypatch):
+    """Its three blocks as they stand, beside small models in folders of the names that the commands have."""
+    blocks = dict(re.findall(r"```(json|yaml|bash)\n(.*?)```", README[README.index("A benchmark of one's own") :], re.DOTALL)[:3])
+    monkeypatch.chdir(tmp_path)
+    Path("sums.jsonl").write_text(blocks["json"])
+    Path("sums.yaml").write_text(blocks["yaml"])
+    tokenizer = byte_bpe_tokenizer([blocks["json"]], 300)
+    commands = [line.split() for line in blocks["bash"].splitlines()]
+    models = [words[2] for words in commands if words[1] == "evaluate"]
+    for seed, name in enumerate(models):
+        model = Architecture(hidden_size=16, intermediate_size=32, num_layers=1, max_context=512, seed=seed).build(tokenizer)
+        save_pretrained(model, tokenizer, tmp_path / name)
+    outcomes = [cli(*words[1:]) for words in commands]
+    assert [words[0] for words in commands] == ["rl-distill"] * 3 and [code for code, _, _ in outcomes] == [0, 0, 0], outcomes
+    assert len(models) == 2 and "sums cannot separate them (p = " in outcomes[2][1]
+
+
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_every_link_leads_somewhere(path):
     assert (ROOT / path).exists()

@@ -11,7 +11,7 @@ PROBLEMS = ["a", "b", "c", "d", "e"]
 
 
 def settings(**changes):
-    return {"seed": 0, "engine": {"name": "hf"}, "benchmarks": {"one": {"num_samples": 2}}} | changes
+    return {"model": {"weights": "w"}, "seed": 0, "engine": {"name": "hf"}, "benchmarks": {"one": {"num_samples": 2}}} | changes
 
 
 def group(name):
@@ -46,11 +46,11 @@ def test_whole_shards_are_kept_and_the_rest_goes(tmp_path):
     folder = EvaluationFolder(tmp_path, settings())
     add(folder, "a", "b", "c")
     samples = folder.samples("one")
-    assert samples.kept(PROBLEMS, 2) == [group("a"), group("b")]
+    assert samples.kept(PROBLEMS, 0, 2) == [group("a"), group("b")]
     samples.add([group("c"), group("d")])
-    assert samples.kept(PROBLEMS, 2) == [group(name) for name in "abcd"]
+    assert samples.kept(PROBLEMS, 0, 2) == [group(name) for name in "abcd"]
     samples.add([group("e")])
-    assert samples.kept(PROBLEMS, 2) == [group(name) for name in PROBLEMS]
+    assert samples.kept(PROBLEMS, 0, 2) == [group(name) for name in PROBLEMS]
 
 
 @pytest.mark.parametrize("line", ['{"problem": 3}', "{", json.dumps({"no": "group"})])
@@ -58,16 +58,16 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(line, tmp_path):
     folder = EvaluationFolder(tmp_path, settings())
     path = tmp_path / "samples" / "one.jsonl"
     path.write_text(line + "\n")
-    with pytest.raises(InputError, match="is not the file of this evaluation"):
-        folder.samples("one").kept(PROBLEMS, 1)
+    with pytest.raises(InputError, match="this is not the file that the evaluation wrote"):
+        folder.samples("one").kept(PROBLEMS, 0, 1)
     assert path.read_text() == line + "\n"
 
 
 def test_problems_in_another_order_are_refused(tmp_path):
     folder = EvaluationFolder(tmp_path, settings())
     add(folder, "b", "a")
-    with pytest.raises(InputError, match="is not the file of this evaluation"):
-        folder.samples("one").kept(PROBLEMS, 2)
+    with pytest.raises(InputError, match="this is not the file that the evaluation wrote"):
+        folder.samples("one").kept(PROBLEMS, 0, 2)
 
 
 def test_differences_name_every_key_and_no_benchmark_that_only_one_side_has():

@@ -3,12 +3,15 @@ from itertools import combinations
 from math import comb
 from pathlib import Path
 from random import Random
+from statistics import fmean
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rl_distill.evaluation.intervals import Z_95, clustered_interval, pass_at_k
+from rl_distill.evaluation.student_t import t_quantile
 
 VECTORS = json.loads((Path(__file__).parents[2] / "parity" / "grpo_vectors.json").read_text())["pass_at_k"]
 
@@ -33,8 +36,9 @@ def test_more_samples_than_were_drawn_are_refused(k):
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 100), (1, 2), (3, 10), (50, 100), (100, 100)])
 def test_with_one_sample_a_problem_the_interval_is_wilsons_up_to_the_sample_variance(successes, trials):
-    p, z = successes / trials, Z_95
-    effective = trials - 1 if 0 < successes < trials else trials  # variance() divides by n - 1
+    estimated = 0 < successes < trials
+    p, z = successes / trials, t_quantile(0.975, trials - 1) if estimated else Z_95
+    effective = trials - 1 if estimated else trials  # variance() divides by n - 1
     center = (p + z * z / (2 * effective)) / (1 + z * z / effective)
     half = z / (1 + z * z / effective) * (p * (1 - p) / effective + z * z / (4 * effective**2)) ** 0.5
     found = clustered_interval([1.0] * successes + [0.0] * (trials - successes))
@@ -89,6 +93,19 @@ def test_the_interval_covers_the_truth_about_95_times_in_100(rate, problems, sam
         found = clustered_interval(means)
         covered += found.low <= rate <= found.high
     assert 0.92 <= covered / rounds <= 0.985
+
+
+@pytest.mark.parametrize(
+    ("rate", "problems", "samples", "spread"),
+    [(0.5, 10, 16, 10), (0.3, 10, 16, 10), (0.3, 10, 4, 4), (0.7, 10, 8, 2), (0.5, 5, 16, 10), (0.3, 5, 8, 4), (0.5, 3, 16, 10)],
+)
+def test_few_problems_that_estimate_their_own_spread_are_given_the_width_for_it(rate, problems, samples, spread):
+    """With the normal quantile, .83 to .94 of them: 1.96 standard errors are too few where the error is itself a guess."""
+    random = numpy.random.default_rng(0)
+    chances = random.beta(spread * rate, spread * (1 - rate), size=(2000, problems))
+    seen = random.binomial(samples, chances) / samples
+    covered = [found.low <= rate <= found.high for found in map(clustered_interval, seen.tolist())]
+    assert fmean(covered) >= 0.94
 
 
 def test_no_problem_at_all_is_refused():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl_distill.rewards.answers import boxed_answer, decimal, normalized, plain, python_code
+from rl_distill.rewards.answers import ascii_digits, boxed_answer, decimal, normalized, plain, python_code
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,12 @@ def test_different_answers_stay_different(one: str, other: str) -> None:
         ("--1", None),
         (".", None),
         ("", None),
-        ("\u0661\u0662", None),
+        ("\u0661\u0662", (Decimal(12), False)),
+        ("-\u0967\u0968.\u096b", (Decimal("-12.5"), False)),
+        ("\uff11,\uff12\uff13\uff14", (Decimal(1234), False)),
+        ("5\u00b2", None),
+        ("\u2460", None),
+        ("\u0663\u066b\u0665", None),
         ("5 apples", None),
     ],
 )
@@ -115,6 +120,19 @@ def test_only_unmistakable_numbers_are_numbers(text: str, value: tuple[Decimal, 
 @given(st.integers(-(10**9), 10**9))
 def test_an_integer_is_itself_with_or_without_thousands_separators(number: int) -> None:
     assert decimal(str(number)) == decimal(f"{number:,}") == decimal(f"{number}.00") == (Decimal(number), False)
+
+
+@given(st.text(max_size=30))
+def test_only_decimal_digits_become_other_characters(text: str) -> None:
+    folded = ascii_digits(text)
+    assert len(folded) == len(text)
+    for before, after in zip(text, folded, strict=True):
+        assert after == before if before.isascii() or not before.isdecimal() else after in "0123456789"
+
+
+def test_digits_of_any_script_are_folded_and_powers_and_circled_numbers_are_not() -> None:
+    assert ascii_digits("\u0663 \uff13 \u0969 \u09e9 \U0001d7d1") == "3 3 3 3 3"
+    assert ascii_digits("x\u00b2 5\u00b3 \u2463 \u00bd \u2166 \u4e09") == "x\u00b2 5\u00b3 \u2463 \u00bd \u2166 \u4e09"
 
 
 def test_gold_answers_are_unwrapped() -> None:

@@ -5,6 +5,7 @@ import pytest
 from rl_distill.rewards import Accuracy, MultipleChoice, UnitTests
 
 SAME = [("1,080", "$1080$"), ("0.50", ".5"), (r"\dfrac{1}{2}", r"\frac{1}{2}"), (r"50\%", "50 %"), (r"\text{tea}", "tea")]
+SAME += [("\u0663x", "3x")]
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
@@ -13,7 +14,7 @@ def test_answers_that_differ_in_typesetting_are_one_vote(one, other):
     assert grader.stated_answer(rf"\boxed{{{one}}}") == grader.stated_answer(rf"thus \boxed{{{other}}}") is not None
 
 
-@pytest.mark.parametrize(("one", "other"), [("50", r"50\%"), ("1", "-1"), ("x", "y"), ("猫", "犬")])
+@pytest.mark.parametrize(("one", "other"), [("50", r"50\%"), ("1", "-1"), ("x", "y"), ("猫", "犬"), ("5\u00b2", "52")])
 def test_other_answers_are_other_votes(one, other):
     assert Accuracy().stated_answer(rf"\boxed{{{one}}}") != Accuracy().stated_answer(rf"\boxed{{{other}}}")
 
