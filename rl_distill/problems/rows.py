@@ -129,7 +129,13 @@ def _parquet(path: Path) -> Iterator[Row]:
     except pyarrow.ArrowInvalid as error:
         raise InputError(path.name, f"is not valid Parquet ({error})", "write the file again") from None
     for number, values in enumerate(table.to_pylist(), start=1):
-        yield _row(values, f"{path.name} row {number}")
+        yield _row(_plain(values), f"{path.name} row {number}")
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON has them, since all that is read is written again: a date, say, as its text."""
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain
 
 
 def _hub_rows(hub: HubDataset, file: str | None) -> list[Row]:
@@ -137,7 +143,7 @@ def _hub_rows(hub: HubDataset, file: str | None) -> list[Row]:
         import datasets
 
         loaded = datasets.load_dataset(hub.name, hub.subset, split=hub.split, revision=hub.revision)
-        return [_row(dict(values), f"{hub.name} {hub.split} row {number}") for number, values in enumerate(loaded, start=1)]
+        return [_row(_plain(values), f"{hub.name} {hub.split} row {number}") for number, values in enumerate(loaded, start=1)]
     # The hub client raises errors of a dozen unrelated classes (network, HTTP, cache, parsing): all mean that there are no rows.
     except Exception as error:
         place = f", or a folder with {file!r} in the environment variable {DATA_FOLDER}" if file else ""

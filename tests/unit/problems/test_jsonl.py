@@ -1,6 +1,7 @@
 """A user's own file of problems."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from rl_distill.config import parse
 from rl_distill.errors import InputError
 from rl_distill.problems.jsonl import Jsonl
+from rl_distill.records import group_to_dict
 
 
 def file_with(folder: Path, *rows: object) -> str:
@@ -51,3 +53,15 @@ def test_a_bad_row_is_an_input_error_that_names_it(tmp_path: Path, row: dict[str
 def test_the_path_is_required() -> None:
     with pytest.raises(InputError, match="path: is missing"):
         parse(Jsonl, {})
+
+
+def test_a_column_that_json_has_no_kind_for_can_be_written_again(tmp_path: Path) -> None:
+    """A benchmark's samples hold its problems with all of their columns."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"prompt": "1 + 1 = ?", "answer": "2", "id": 7, "asked": datetime(2026, 1, 2), "level": 3}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    (group,) = Jsonl(path=str(tmp_path / "rows.parquet")).groups()
+    assert group.problem.metadata == {"asked": "2026-01-02 00:00:00", "level": 3}
+    assert json.loads(json.dumps(group_to_dict(group)))["problem"]["metadata"] == group.problem.metadata
