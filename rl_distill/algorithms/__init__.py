@@ -1,4 +1,7 @@
-"""The interchangeable algorithms. To add one: a file with a `@config` class, a line here, a recipe in `experiments/debug/`."""
+"""The interchangeable algorithms. To add one: a file with a `@config` class, a line here, a recipe in `experiments/debug/`.
+
+One of a user's own needs no line: a recipe names it `module:Class`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -35,4 +38,4 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
 if TYPE_CHECKING:
     AnyAlgorithm = Algorithm
 else:
-    AnyAlgorithm = one_of(ALGORITHMS)
+    AnyAlgorithm = one_of(ALGORITHMS, own=Algorithm)

@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from rl_distill.config.imported import with_imported
+
 T = TypeVar("T")
 
 
@@ -23,12 +25,18 @@ def config(cls: type[T]) -> type[T]:
     return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)  # type: ignore[return-value]
 
 
-def one_of(table: Mapping[str, type], default: str | None = None) -> Any:
+def one_of(table: Mapping[str, type], default: str | None = None, own: type | None = None) -> Any:
     """The type of a key whose `name` picks a class from a table.
 
     Args:
         default: what an absent name means; None makes it an error.
+        own: what classes of a user's own must be, which a name with a colon, `module:Class`, imports; None: there are none.
     """
+    found = _picked(table, default)
+    return found if own is None else with_imported(found, frozenset(table.values()), own)
+
+
+def _picked(table: Mapping[str, type], default: str | None) -> Any:
     classes = tuple(table.values())
     if len(classes) == 1:
         return classes[0]
