@@ -85,5 +85,10 @@ def _lengths(report: Mapping[str, Any]) -> Iterator[str]:
         for name, statuses in report["lengths"].items()
         for status, one in statuses.items()
     ]
-    yield markdown(header, rows)
-    yield "\n![lengths by verdict, accuracy within a budget](lengths.png)\n"
+    yield markdown(header, rows) + "\n"
+    for name, end in report["budget_ends"].items():
+        if end["cut_off"]:
+            cut = f"{end['cut_off']:,} of {end['judged']:,} judged responses of {name} were cut off, the shortest after"
+            rest = "its accuracy within a budget is shown no further, for nobody knows what they would have said"
+            yield f"{cut} {end['ends_at']:,} {report['length_unit']}: {rest}.\n"
+    yield "![lengths by verdict, accuracy within a budget](lengths.png)\n"

@@ -11,7 +11,7 @@ from rl_distill.analysis.analysis_page import page
 from rl_distill.analysis.behavior_judge import BehaviorJudge, judge_behaviors, load_judge
 from rl_distill.analysis.behavior_report import behavior_differences, behavior_report
 from rl_distill.analysis.behaviors import Rubric, load_rubric
-from rl_distill.analysis.budget import budget_curve, budgets, length_report
+from rl_distill.analysis.budget import budget_curve, budget_end, budgets, length_report
 from rl_distill.analysis.class_rates import class_report, comparison
 from rl_distill.analysis.rates import DRAWS, Resampling
 from rl_distill.analysis.readings import read
@@ -64,6 +64,7 @@ def analyze(
         "token_classes": _token_classes(sets, lists, unit),
         "lengths": {one.name: length_report(one.responses, unit) for one in sets},
         "budget": _budget(sets, unit),
+        "budget_ends": {one.name: budget_end(one.responses, unit) for one in sets},
     }
     report["behavior_keywords"] = _keywords(sets, rubric, unit)
     if jury:

@@ -28,6 +28,23 @@ def test_a_response_of_a_million_tokens_in_any_script_is_read(groups_file, tmp_p
     assert report["token_classes"]["sets"][str(tmp_path / "long.jsonl")]["anthropomorphic"]["all"]["count"] == 200_000
 
 
+def test_the_page_says_where_cut_answers_end_a_curve(groups_file, tmp_path: Path) -> None:
+    first = groups_file("first", {"a": [Said("x", tokens=30), Said("y", "wrong", tokens=12, finish="length")]})
+    second = groups_file("second", {"a": [Said("x", tokens=30)]})
+    report = analyze([str(first), str(second)], tmp_path / "out")
+    assert max(point["budget"] for point in report["budget"][str(first)]) == 12
+    assert max(point["budget"] for point in report["budget"][str(second)]) == 30
+    page = (tmp_path / "out" / "analysis.md").read_text()
+    assert f"1 of 2 judged responses of {first} were cut off, the shortest after 12 tokens" in page
+    assert f"responses of {second}" not in page
+
+
+@pytest.mark.parametrize("said", [[Said("", "wrong", tokens=0, finish="length"), Said("x")], [Said("x", "unverifiable")]])
+def test_a_set_whose_curve_is_empty_is_drawn_without_it(said, groups_file, tmp_path: Path) -> None:
+    report = analyze([str(groups_file("cut", {"a": said}))], tmp_path / "out")
+    assert list(report["budget"].values()) == [[]] and (tmp_path / "out" / "lengths.png").exists()
+
+
 def test_the_same_set_twice_is_refused(groups_file, tmp_path: Path) -> None:
     path = str(groups_file("one", {"a": [Said("x")]}))
     with pytest.raises(InputError, match="once more"):
