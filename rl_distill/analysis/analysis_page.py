@@ -13,6 +13,9 @@ def page(report: Mapping[str, Any]) -> str:
     """The whole page; figures are linked beside it."""
     parts = [*_samples(report), *_classes(report), *_lengths(report)]
     parts += keyword_lines(report)
+    if "judge_failure" in report:
+        parts.append(f"## Behaviors by judge\n\nNone: {report['judge_failure']}.\n")
+        parts.append("All else on this page is whole; the same command asks for what is missing.\n")
     if "behaviors" in report:
         parts += judge_lines(report)
     if "moved" in report:

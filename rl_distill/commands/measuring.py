@@ -92,13 +92,16 @@ def _analyze(parsed: argparse.Namespace) -> int:
     from rl_distill.analysis.analyze import analyze
 
     sources = [one for one in (parsed.samples, parsed.second) if one]
+    failure = None
     try:
         analyze(sources, parsed.output, classes=parsed.classes, moved=parsed.moved, judge=parsed.judge)
     except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+        failure = error
     print((parsed.output / "analysis.md").read_text(encoding="utf-8"))
     print(f"written to {parsed.output}")
+    if failure is not None:
+        print(f"failed: {failure}", file=sys.stderr)
+        return 1
     return 0
 
 
