@@ -13,6 +13,9 @@ def page(report: Mapping[str, Any]) -> str:
     """The whole page; figures are linked beside it."""
     parts = [*_samples(report), *_classes(report), *_lengths(report)]
     parts += keyword_lines(report)
+    if "judge_failure" in report:
+        parts.append(f"## Behaviors by judge\n\nNone: {report['judge_failure']}.\n")
+        parts.append("All else on this page is whole; the same command asks for what is missing.\n")
     if "behaviors" in report:
         parts += judge_lines(report)
     if "moved" in report:
@@ -85,5 +88,10 @@ def _lengths(report: Mapping[str, Any]) -> Iterator[str]:
         for name, statuses in report["lengths"].items()
         for status, one in statuses.items()
     ]
-    yield markdown(header, rows)
-    yield "\n![lengths by verdict, accuracy within a budget](lengths.png)\n"
+    yield markdown(header, rows) + "\n"
+    for name, end in report["budget_ends"].items():
+        if end["cut_off"]:
+            cut = f"{end['cut_off']:,} of {end['judged']:,} judged responses of {name} were cut off, the shortest after"
+            rest = "its accuracy within a budget is shown no further, for nobody knows what they would have said"
+            yield f"{cut} {end['ends_at']:,} {report['length_unit']}: {rest}.\n"
+    yield "![lengths by verdict, accuracy within a budget](lengths.png)\n"

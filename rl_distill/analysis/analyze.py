@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from rl_distill.analysis.analysis_page import page
 from rl_distill.analysis.behavior_judge import BehaviorJudge, judge_behaviors, load_judge
 from rl_distill.analysis.behavior_report import behavior_differences, behavior_report
 from rl_distill.analysis.behaviors import Rubric, load_rubric
-from rl_distill.analysis.budget import budget_curve, budgets, length_report
+from rl_distill.analysis.budget import budget_curve, budget_end, budgets, length_report
 from rl_distill.analysis.class_rates import class_report, comparison
 from rl_distill.analysis.rates import DRAWS, Resampling
 from rl_distill.analysis.readings import read
 from rl_distill.analysis.sample_figures import plot_classes, plot_lengths
 from rl_distill.analysis.samples import SampleSet, Unit, check_same_problems, common_unit, length, read_samples
 from rl_distill.analysis.token_classes import TokenClasses, load_classes
-from rl_distill.errors import InputError
+from rl_distill.errors import InputError, RunError
 
 SCHEMA = 1  # of analysis.json; raised when a key changes its meaning
 SEED = 0  # of the bootstrap
@@ -45,7 +45,7 @@ def analyze(
 
     Raises:
         InputError: samples or classes are not there or not fit, two sets answer different problems, `out` cannot be written.
-        RunError: judging ended early; the same call goes on.
+        RunError: judging ended early; all else is written, and the same call goes on.
     """
     if len(set(sources)) < len(sources):
         raise InputError("SAMPLES2", f"is {sources[1]!r} once more", "compare with other answers, or give one set")
@@ -64,14 +64,32 @@ def analyze(
         "token_classes": _token_classes(sets, lists, unit),
         "lengths": {one.name: length_report(one.responses, unit) for one in sets},
         "budget": _budget(sets, unit),
+        "budget_ends": {one.name: budget_end(one.responses, unit) for one in sets},
     }
     report["behavior_keywords"] = _keywords(sets, rubric, unit)
-    if jury:
-        report["behaviors"] = _behaviors(sets, jury, unit, out / "judge", note)
     if moved:
         report["moved"] = _moved(sets[0], lists, *moved)
+    if jury:
+        report["judge_failure"] = "not judged yet"
     _write(report, sets, out)
+    if jury:
+        _judge(report, sets, jury, out, note)
     return report
+
+
+def _judge(
+    report: dict[str, Any], sets: Sequence[SampleSet], jury: BehaviorJudge, out: Path, note: Callable[[str], None]
+) -> None:
+    """Add what a judge finds to a report that is written already: whatever befalls the judge, the rest is kept."""
+    try:
+        report["behaviors"] = _behaviors(sets, jury, report["length_unit"], out / "judge", note)
+        del report["judge_failure"]
+    except (InputError, RunError) as error:
+        report["judge_failure"] = str(error)
+        note(f"behaviors are not judged; all else is in {out}")
+        raise
+    finally:
+        _write_page(report, out)
 
 
 def _counted(samples: SampleSet) -> dict[str, Any]:
@@ -142,12 +160,7 @@ def _moved(samples: SampleSet, lists: TokenClasses, first: str, second: str) -> 
 
 
 def _write(report: dict[str, Any], sets: Sequence[SampleSet], out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "analysis.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        (out / "analysis.md").write_text(page(report), encoding="utf-8")
-    except OSError as error:
-        raise InputError("--output", f"{str(out)!r} cannot be written ({error.strerror})", "choose another folder") from None
+    _write_page(report, out)
     unit = report["length_unit"]
     by_status = [
         (one.name, {status: [length(r, unit) for r in one.responses if r.status == status] for status in ("correct", "wrong")})
@@ -155,3 +168,12 @@ def _write(report: dict[str, Any], sets: Sequence[SampleSet], out: Path) -> None
     ]
     plot_lengths(by_status, list(report["budget"].items()), unit, out / "lengths.png")
     plot_classes(list(report["token_classes"]["sets"].items()), unit, out / "classes.png")
+
+
+def _write_page(report: Mapping[str, Any], out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "analysis.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (out / "analysis.md").write_text(page(report), encoding="utf-8")
+    except OSError as error:
+        raise InputError("--output", f"{str(out)!r} cannot be written ({error.strerror})", "choose another folder") from None

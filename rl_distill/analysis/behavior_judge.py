@@ -1,6 +1,5 @@
 """A language model that marks behaviors in responses: twice, blind, in shuffled order, every answer kept."""
 
-import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from rl_distill.analysis.behaviors import Rubric, load_rubric
 from rl_distill.analysis.samples import Recorded, SampleSet
 from rl_distill.analysis.text_parts import parts
 from rl_distill.config import config, parse, read_yaml, setting
+from rl_distill.curation.chat_answer import json_answer
 from rl_distill.curation.fingerprint import run_settings
 from rl_distill.curation.generate import Generation, Note, generate
 from rl_distill.curation.openai_teacher import OpenAiTeacher, OpenAiTeacherConfig
@@ -157,7 +157,7 @@ def _spans(answer: Response, text: str, part: Part, made: Judged) -> list[Span] 
         made.answers[f"failed: {answer.failure}"] += 1
         return None
     made.answers["good"] += 1
-    quoted = json.loads(answer.text)["spans"]
+    quoted = json_answer(answer.text)["spans"]
     if not quoted:
         made.answers["without_spans"] += 1
     return verified_spans(quoted, text, part, made.dropped)

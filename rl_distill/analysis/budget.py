@@ -23,13 +23,14 @@ def budget_curve(responses: Sequence[Recorded], at: Sequence[int], unit: Unit) -
     """Accuracy under each budget, a mean over problems with a 95 % interval clustered by problem.
 
     A response counts as correct if it is, and had finished by itself within the budget. Those that nobody could judge
-    are left out. Where responses were cut off, the curve ends at the longest of them: nobody knows what they would have said.
+    are left out. The curve ends at `shortest_cut`, which is one of its budgets.
     """
-    cut = [length(one, unit) for one in responses if not one.finished]
-    at = [budget for budget in at if not cut or budget <= max(cut)]
-    known = [(one, length(one, unit)) for one in responses if one.status in ("correct", "wrong")]
+    cut = shortest_cut(responses, unit)
+    if cut is not None:
+        at = sorted({budget for budget in (*at, cut) if 0 < budget <= cut})
     lengths: dict[str, list[float]] = {}
-    for one, size in known:
+    for one in _judged(responses):
+        size = length(one, unit)
         right = one.status == "correct" and one.finished
         lengths.setdefault(one.problem_id, []).append(size if right else float("inf"))
     if not lengths:
@@ -42,12 +43,28 @@ def budget_curve(responses: Sequence[Recorded], at: Sequence[int], unit: Unit) -
     return curve
 
 
+def shortest_cut(responses: Sequence[Recorded], unit: Unit) -> int | None:
+    """Length of the shortest judged response that was cut off, None if all finished: with more room it might have been right."""
+    return min((length(one, unit) for one in _judged(responses) if not one.finished), default=None)
+
+
+def budget_end(responses: Sequence[Recorded], unit: Unit) -> dict[str, int | None]:
+    """Where cut responses end the curve (None: nowhere), and how many of the judged ones those are."""
+    judged = _judged(responses)
+    cut_off = sum(not one.finished for one in judged)
+    return {"ends_at": shortest_cut(responses, unit), "cut_off": cut_off, "judged": len(judged)}
+
+
 def length_report(responses: Sequence[Recorded], unit: Unit) -> dict[str, Any]:
     """Lengths of all responses and by verdict: mean and quantiles; how many did not finish."""
     groups = {"all": responses} | {
         status: [one for one in responses if one.status == status] for status in ("correct", "wrong", "unverifiable")
     }
     return {name: _distribution([length(one, unit) for one in some], some) for name, some in groups.items() if some}
+
+
+def _judged(responses: Sequence[Recorded]) -> list[Recorded]:
+    return [one for one in responses if one.status in ("correct", "wrong")]
 
 
 def _distribution(lengths: Sequence[int], responses: Sequence[Recorded]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from rl_distill.analysis.teacher_bills import Bill
 
@@ -67,7 +68,6 @@ class RouteCost:
     """A student, and what all stages on its way from base cost together; the row of base is what making base cost.
 
     accuracy, low, high  held-out accuracy with its interval; None where the run measured nothing
-    problems             ids of the problems that it was measured on
     """
 
     name: str
@@ -76,14 +76,20 @@ class RouteCost:
     accuracy: float | None
     low: float | None
     high: float | None
-    problems: frozenset[str]
+
+
+class Question(NamedTuple):
+    prompt: str
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCosts:
     """
-    bill        all stages once, base included
-    unfinished  stages that are not in it
+    bill        all stages once, base included if the run made it
+    base_made   whether it did, or took a student that others had trained
+    problems    that its students were measured on: what was asked and what is right, by id; None where the answers are not kept
+    unfinished  stages that are not in the bill
     """
 
     path: Path
@@ -93,6 +99,8 @@ class RunCosts:
     stages: Mapping[str, StageCost]
     routes: tuple[RouteCost, ...]
     bill: Cost
+    base_made: bool
+    problems: Mapping[str, Question | None]
     unfinished: tuple[str, ...] = field(default=())
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rl_distill.analysis.cost_amounts import RunCosts
 from rl_distill.analysis.cost_table import as_data, cost_lines
-from rl_distill.analysis.pareto import check_comparable, plot_pareto
+from rl_distill.analysis.pareto import check_comparable
+from rl_distill.analysis.pareto_figure import plot_pareto
 from rl_distill.errors import InputError
 
 
@@ -20,9 +21,10 @@ def write_costs(runs: Sequence[RunCosts], folder: Path) -> list[str]:
     lines = list(cost_lines(runs))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "costs.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        figure = _figure(runs, folder / "pareto.png")
+        (folder / "costs.md").write_text("\n".join([*lines, *figure]) + "\n", encoding="utf-8")
         (folder / "costs.json").write_text(json.dumps(as_data(runs), indent=1) + "\n", encoding="utf-8")
-        return [*lines, f"written to {folder}", *_figure(runs, folder / "pareto.png")]
+        return [*lines, f"written to {folder}", *figure]
     except OSError as error:
         problem = f"{str(folder)!r} cannot be written ({error.strerror})"
         raise InputError("--output", problem, "name a folder that you may write to") from None
@@ -35,4 +37,4 @@ def _figure(runs: Sequence[RunCosts], path: Path) -> list[str]:
     left_out = plot_pareto(runs, path)
     if not path.exists():
         return ["no figure: it needs two measured students beside base whose costs are known"]
-    return [f"figure: {path}", *([f"not in it, for too few routes have it known: {', '.join(left_out)}"] if left_out else [])]
+    return [f"figure: {path}", *left_out]

@@ -24,7 +24,7 @@ def cost_lines(runs: Sequence[RunCosts]) -> Iterator[str]:
             yield f"unfinished, and not counted: {', '.join(run.unfinished)}"
         yield ""
         rows = [(route.name, _accuracy(route), *_amounts(route.cost)) for route in run.routes]
-        yield markdown(HEADER, [*rows, ("all stages once", "", *_amounts(run.bill))])
+        yield markdown(HEADER, [*rows, (_billed(run), "", *_amounts(run.bill))])
         yield ""
         yield "A route counts all stages from base on; the row of base is what making it cost, which the others leave out."
         yield ""
@@ -78,6 +78,10 @@ def _run_data(run: RunCosts) -> dict[str, Any]:
 def _cost_data(cost: Cost) -> dict[str, Any]:
     derived = {name: getattr(cost, name) for name in ("student_flops", "teacher_flops", "all_flops")}
     return {"cost": {**asdict(cost), **derived}}
+
+
+def _billed(run: RunCosts) -> str:
+    return "all stages once" if run.base_made else "all but base once"
 
 
 def _accuracy(route: RouteCost) -> str:

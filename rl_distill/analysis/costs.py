@@ -1,17 +1,19 @@
 """What each stage and each route of a run cost, from the run's folder alone. What is not known stays unknown and is never 0."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl_distill.analysis.cost_amounts import Cost, RouteCost, RunCosts, StageCost, total
-from rl_distill.analysis.run_records import RunRecord, StageRecord, read_run
+from rl_distill.analysis.cost_amounts import Cost, Question, RouteCost, RunCosts, StageCost, total
+from rl_distill.analysis.run_records import PHASES, RunRecord, StageRecord, read_run
 from rl_distill.analysis.stage_flops import Flops, flops_of
 from rl_distill.analysis.teacher_bills import Bill, bills_of, merged
 from rl_distill.cluster.settings import RayCluster
 from rl_distill.errors import InputError
 from rl_distill.recipe import BASE, Recipe
+from rl_distill.training.student import SeededModel
 
 HOUR = 3600.0
 
@@ -39,7 +41,7 @@ def run_costs(path: Path, assumed: Assumed = Assumed()) -> RunCosts:
         InputError: it is no run's folder, or no stage of it is finished.
     """
     run = read_run(path)
-    devices = devices_of(run.recipe)
+    devices, base_made = devices_of(run.recipe), isinstance(run.recipe.student.model, SeededModel)
     stages = {name: _stage_cost(run, stage, devices, assumed) for name, stage in run.stages.items()}
     routes = tuple(_route(run, name, stages, assumed) for name in stages)
     return RunCosts(
@@ -49,7 +51,9 @@ def run_costs(path: Path, assumed: Assumed = Assumed()) -> RunCosts:
         devices=devices,
         stages=stages,
         routes=routes,
-        bill=_together(stages.values(), assumed),
+        bill=_together([stage for name, stage in stages.items() if base_made or name != BASE], assumed),
+        base_made=base_made,
+        problems=_problems(run),
         unfinished=run.unfinished,
     )
 
@@ -67,6 +71,8 @@ def devices_of(recipe: Recipe) -> int:
 def _stage_cost(run: RunRecord, stage: StageRecord, devices: int, assumed: Assumed) -> StageCost:
     result, work = stage.result, stage.result["work"]
     flops, why = flops_of(run, stage)
+    if stage.name == BASE and not isinstance(run.recipe.student.model, SeededModel):
+        return _made_elsewhere(stage, flops)
     bills = bills_of(run, stage)
     counted = work.get("steps", 0) == result["step"]
     seconds = result["seconds"]
@@ -94,6 +100,40 @@ def _stage_cost(run: RunRecord, stage: StageRecord, devices: int, assumed: Assum
     return StageCost(name=stage.name, cost=cost, bills=bills, notes=tuple(notes))
 
 
+def _made_elsewhere(stage: StageRecord, flops: Flops) -> StageCost:
+    """Base as the run found it: what others spent on it is not known."""
+    cost = Cost(
+        sampled_tokens=None,
+        prompts=None,
+        prompt_tokens=None,
+        trained_tokens=None,
+        teacher_tokens=None,
+        teacher_read_tokens=None,
+        flops=dict.fromkeys(("sampling", "scoring", "training", "teacher")),
+        billed_flops=None,
+        seconds=dict.fromkeys((*PHASES, "reading", "idle", "wall")),
+        device_seconds=None,
+        money=None,
+        evaluation=_evaluation(stage, flops),
+    )
+    return StageCost(name=stage.name, cost=cost, bills=None, notes=("making it: the run took a student that others had trained",))
+
+
+def _problems(run: RunRecord) -> dict[str, Question | None]:
+    """What the run's students were measured on; all on the same."""
+    for name in run.stages:
+        path = run.path / "stages" / name / "evaluation.jsonl"
+        if path.is_file():
+            try:
+                rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+                return {row["problem"]: Question(row["prompt"], row["answer"]) for row in rows}
+            except (ValueError, TypeError, KeyError):
+                remedy = "remove that stage's folder and continue the run"
+                raise InputError(str(path), "is no record of a stage's answers", remedy) from None
+    measured = (stage.result.get("evaluation") or {} for stage in run.stages.values())
+    return {problem: None for one in measured for problem in one.get("problem_accuracy", ())}
+
+
 def _route(run: RunRecord, name: str, stages: Mapping[str, StageCost], assumed: Assumed) -> RouteCost:
     way = run.recipe.lineage(name) or (BASE,)
     evaluation: Mapping[str, Any] = run.stages[name].result.get("evaluation") or {}
@@ -104,7 +144,6 @@ def _route(run: RunRecord, name: str, stages: Mapping[str, StageCost], assumed: 
         accuracy=evaluation.get("accuracy"),
         low=evaluation.get("low"),
         high=evaluation.get("high"),
-        problems=frozenset(evaluation.get("problem_accuracy", ())),
     )
 
 

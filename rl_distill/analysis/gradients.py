@@ -15,6 +15,7 @@ from rl_distill.analysis.gradient_learner import GradientLearner, TakenApart
 from rl_distill.analysis.gradient_parts import divisions
 from rl_distill.analysis.gradient_reading import PLACE, placed, read_by, refusal
 from rl_distill.errors import InputError
+from rl_distill.evaluation.subject import find_subject
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import ModelScorer, ScorerConfig
@@ -47,10 +48,10 @@ def gradients(
     An algorithm that needs rollouts reads the student's own attempts, any other one all of them, as from a data set.
 
     Args:
-        student: folder or hub name.
+        student: folder, hub name, a run (its final student) or RUN:STAGE.
         groups: or a file of them, as in a run's `trajectories/` or from a curation.
         algorithms: names of the table, or algorithms by a name of their own; none is the whole table with its defaults.
-        teacher, reference: folders or hub names of the models whose log-probs an algorithm needs; none is the student itself.
+        teacher, reference: likewise, the models whose log-probs an algorithm needs; none is the student itself.
         prompt: how problems are put to the student, for attempts that are text alone; none is as the recipe of the run says in
             whose folder the student lies, or plainly.
         temperature: of the sampler.
@@ -75,7 +76,9 @@ class _Bench:
         temperature: float,
         learner: LearnerConfig,
     ) -> None:
-        self.student, self.teacher, self.reference = str(student), str(teacher), str(reference)
+        self.given, given = str(student), {"student": student, "teacher": teacher, "reference": reference}
+        places = {field: str(find_subject(str(name), field=field).folder) for field, name in given.items()}
+        self.student, self.teacher, self.reference = places["student"], places["teacher"], places["reference"]
         self.temperature, self.config = temperature, learner
         self.tokenizer = load_tokenizer(self.student)
         self.model = load_model(self.student)
@@ -92,7 +95,7 @@ class _Bench:
             if taken is not None and taken.whole.norm().item() > NEGLIGIBLE * largest
         }
         return GradientComparison(
-            student=self.student,
+            student=self.given,
             groups=self.groups,
             texts=self._texts(),
             algorithms={name: self._summary(name, samples, taken, wholes) for name, (samples, taken) in found.items()},

@@ -3,7 +3,6 @@
 import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from rl_distill.analysis.samples import Recorded
 from rl_distill.analysis.token_classes import Matcher
 from rl_distill.analysis.words import words
 from rl_distill.errors import InputError
+from rl_distill.evaluation.subject import find_subject
 from rl_distill.models.loading import context_of, load_model, load_tokenizer
 from rl_distill.models.logprobs import policy_output
 from rl_distill.models.token_match import check_scoring_model
@@ -61,12 +61,15 @@ class Moved:
 
 
 def moved_tokens(responses: Sequence[Recorded], first: str, second: str, matcher: Matcher) -> Moved:
-    """Compare two checkpoints, folders or hub names, on recorded responses.
+    """Compare two checkpoints on recorded responses.
+
+    Args:
+        first, second: as `find_subject` takes them: folders, hub names, a run (its final student) or RUN:STAGE.
 
     Raises:
         InputError: a model is not there, the vocabularies differ, or responses were recorded without what they answer.
     """
-    places = [_student(name) for name in (first, second)]
+    places = [str(find_subject(name, field="--moved").folder) for name in (first, second)]
     tokenizer = load_tokenizer(places[0], field="--moved")
     check_scoring_model(tokenizer, places[1], field="--moved")
     traces = [_trace(response, tokenizer) for response in responses]
@@ -84,13 +87,6 @@ def moved_tokens(responses: Sequence[Recorded], first: str, second: str, matcher
         too_long=len(traces) - len(fitting),
         reencoded=sum(not trace.response.token_ids for trace in fitting),
     )
-
-
-def _student(name: str) -> str:
-    """RUN:STAGE means the student of that stage."""
-    run, colon, stage = name.rpartition(":")
-    student = Path(run).expanduser() / "stages" / stage / "student"
-    return str(student) if colon and student.is_dir() else name
 
 
 def _trace(response: Recorded, tokenizer: Any) -> Trace:

@@ -1,11 +1,9 @@
 """Accuracy against each thing that it costs, and which routes no other one beats."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from rl_distill.analysis.cost_amounts import Cost, RunCosts
+from rl_distill.analysis.cost_amounts import Cost, RouteCost, RunCosts
 from rl_distill.errors import InputError
 from rl_distill.recipe import BASE
 
@@ -20,37 +18,36 @@ AXES: dict[str, Callable[[Cost], float | None]] = {
 }
 
 
-WIDE = 100.0  # times the smallest amount: beyond it an axis is logarithmic
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A route on one axis."""
+    """A student on one axis; `amount` is what its way from base cost, None where that is not known."""
 
     label: str
-    amount: float
+    amount: float | None
     accuracy: float
     low: float
     high: float
 
 
 def points(runs: Sequence[RunCosts], axis: str) -> list[Point]:
-    """The measured routes whose amount is known; base costs nothing here, since each route starts from it."""
-    found = []
-    for run in runs:
-        for route in run.routes:
-            amount = 0.0 if route.name == BASE else AXES[axis](route.cost)
-            if amount is None or route.accuracy is None or route.low is None or route.high is None:
-                continue
-            label = route.name if len(runs) == 1 else f"{run.name}, seed {run.seed}: {route.name}"
-            found.append(Point(label=label, amount=amount, accuracy=route.accuracy, low=route.low, high=route.high))
-    return found
+    """The measured routes, of unknown amount too. Base is none of them: it is where each begins, whatever making it cost."""
+    return [_point(label, route, AXES[axis](route.cost)) for label, route in _measured(runs) if route.name != BASE]
+
+
+def bases(runs: Sequence[RunCosts]) -> list[Point]:
+    """The measured students that the routes begin at; beyond themselves they cost nothing."""
+    return [_point(label, route, 0.0) for label, route in _measured(runs) if route.name == BASE]
+
+
+def known(found: Sequence[Point]) -> list[Point]:
+    """Those whose amount is known, cheapest first and the better first of those that cost the same."""
+    return sorted((point for point in found if point.amount is not None), key=lambda point: (point.amount, -point.accuracy))
 
 
 def front(found: Sequence[Point]) -> list[Point]:
     """Those that none is better than for as little, cheapest first."""
     best: list[Point] = []
-    for point in sorted(found, key=lambda point: (point.amount, -point.accuracy)):
+    for point in known(found):
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
     return best
@@ -61,73 +58,38 @@ def check_comparable(runs: Sequence[RunCosts]) -> None:
     Raises:
         InputError: two runs were measured on different problems, so that their accuracies cannot stand on one axis.
     """
-    measured = [(run, route) for run in runs for route in run.routes if route.accuracy is not None]
-    for run, route in measured[1:]:
-        first = measured[0][0]
-        if route.problems != measured[0][1].problems:
-            problem = f"{str(run.path)!r} was measured on other problems than {str(first.path)!r}"
+    measured = [run for run in runs if run.problems]
+    for run in measured[1:]:
+        if difference := _difference(measured[0], run):
+            problem = f"{str(run.path)!r} was measured on other problems than {str(measured[0].path)!r}: {difference}"
             raise InputError("RUN", problem, "give runs with the same `evaluation`, or one at a time")
 
 
 def drawn_axes(runs: Sequence[RunCosts]) -> tuple[list[str], list[str]]:
     """(axes on which two routes beside base stand and not all at 0, the others)."""
-    amounts = {axis: [point.amount for point in points(runs, axis)] for axis in AXES}
-    drawn = [axis for axis, found in amounts.items() if len(found) > 2 and any(found)]
+    amounts = {axis: [point.amount for point in known(points(runs, axis))] for axis in AXES}
+    drawn = [axis for axis, found in amounts.items() if len(found) > 1 and any(found)]
     return drawn, [axis for axis in AXES if axis not in drawn]
 
 
-def plot_pareto(runs: Sequence[RunCosts], path: Path) -> list[str]:
-    """One PNG, a panel for each axis; returns the axes on which there is nothing to draw.
-
-    Raises:
-        InputError: the runs cannot be compared, or the file cannot be written.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    check_comparable(runs)
-    drawn, left_out = drawn_axes(runs)
-    if not drawn:
-        return left_out
-    columns = min(3, len(drawn))
-    rows = -(-len(drawn) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4.8 * columns, 3.9 * rows), layout="constrained", squeeze=False)
-    for place, axis in enumerate(axes.flat):
-        if place < len(drawn):
-            _panel(axis, drawn[place], points(runs, drawn[place]), legend=place == 0)
-        else:
-            axis.axis("off")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    return left_out
+def _measured(runs: Sequence[RunCosts]) -> Iterator[tuple[str, RouteCost]]:
+    for run in runs:
+        for route in run.routes:
+            if route.accuracy is not None:
+                yield route.name if len(runs) == 1 else f"{run.name}, seed {run.seed}: {route.name}", route
 
 
-def _panel(axis: Any, title: str, found: Sequence[Point], *, legend: bool) -> None:
-    from matplotlib.ticker import EngFormatter
+def _point(label: str, route: RouteCost, amount: float | None) -> Point:
+    assert route.accuracy is not None and route.low is not None and route.high is not None, "measured"
+    return Point(label=label, amount=amount, accuracy=route.accuracy, low=route.low, high=route.high)
 
-    best = front(found)
-    for place, point in enumerate(found):
-        errors = [[point.accuracy - point.low], [point.high - point.accuracy]]
-        style = {"markersize": 8 if point in best else 4, "markeredgecolor": "black" if point in best else "none"}
-        axis.errorbar(
-            point.amount, point.accuracy, yerr=errors, fmt="o", capsize=3, color=f"C{place % 10}", label=point.label, **style
-        )
-    ends = [*best, max(found, key=lambda point: point.amount)]
-    axis.step(
-        [point.amount for point in ends],
-        [*(point.accuracy for point in best), best[-1].accuracy],
-        where="post",
-        color="grey",
-        linestyle="--",
-        label="Pareto front",
-    )
-    axis.set(xlabel=title, ylabel="held-out accuracy, 95 % interval")
-    spent = [point.amount for point in found if point.amount > 0]
-    if max(spent) > WIDE * min(spent):
-        axis.set_xscale("symlog", linthresh=min(spent))
-    axis.xaxis.set_major_formatter(EngFormatter())
-    axis.grid(alpha=0.3)
-    if legend:
-        axis.legend(fontsize=7)
+
+def _difference(first: RunCosts, second: RunCosts) -> str:
+    """In words, "" if both were measured on the same problems. Of a run that kept no answers the ids alone are compared."""
+    before, after = first.problems, second.problems
+    for here, there, whose in ((before, after, "first"), (after, before, "second")):
+        only = [name for name in here if name not in there]
+        if only:
+            return f"{len(only)} are only in the {whose} one, such as {only[0]!r}"
+    changed = [name for name, asked in before.items() if asked and after[name] and asked != after[name]]
+    return f"{len(changed)} are worded or solved otherwise, such as {changed[0]!r}" if changed else ""

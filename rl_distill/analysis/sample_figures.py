@@ -33,14 +33,17 @@ def plot_lengths(
             axis.hist(some, bins=edges, alpha=0.55, color=_COLORS[status], label=f"{status} ({len(some)})")
         axis.set(title=name[-40:], xlabel=f"length, {unit}", ylabel="responses")
         axis.legend(fontsize=8)
-    for name, curve in curves:
+    drawn = [(name, curve) for name, curve in curves if curve]
+    for name, curve in drawn:
         at = [point["budget"] for point in curve]
         (line,) = axes[-1].plot(at, [point["accuracy"] for point in curve], marker=".", label=name[-40:])
         low, high = ([point[side] for point in curve] for side in ("low", "high"))
         axes[-1].fill_between(at, low, high, alpha=0.2, color=line.get_color())
-    axes[-1].set(title="accuracy within a budget, 95 % interval", xlabel=f"budget, {unit}", xscale="log", ylim=(0, 1))
+    axes[-1].set(title="accuracy within a budget, 95 % interval", xlabel=f"budget, {unit}", ylim=(0, 1))
     axes[-1].grid(alpha=0.3)
-    axes[-1].legend(fontsize=8)
+    if drawn:
+        axes[-1].set_xscale("log")
+        axes[-1].legend(fontsize=8)
     _save(figure, path)
 
 

@@ -82,7 +82,10 @@ def _analyze_arguments(command: argparse.ArgumentParser) -> None:
         "--classes", type=Path, metavar="FILE", help="classes of words; none is the package's token_classes.yaml"
     )
     command.add_argument(
-        "--moved", nargs=2, metavar=("MODEL_A", "MODEL_B"), help="checkpoints, or RUN:STAGE: which tokens' log-probs moved"
+        "--moved",
+        nargs=2,
+        metavar=("MODEL_A", "MODEL_B"),
+        help="folders, hub names, runs or RUN:STAGE: which tokens' log-probs moved",
     )
     command.add_argument("--judge", type=Path, metavar="RECIPE", help="YAML of a judge that marks behaviors, see the README")
     command.add_argument("-o", "--output", type=Path, default=Path("analysis"), metavar="FOLDER", help="none is analysis")
@@ -92,13 +95,16 @@ def _analyze(parsed: argparse.Namespace) -> int:
     from rl_distill.analysis.analyze import analyze
 
     sources = [one for one in (parsed.samples, parsed.second) if one]
+    failure = None
     try:
         analyze(sources, parsed.output, classes=parsed.classes, moved=parsed.moved, judge=parsed.judge)
     except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+        failure = error
     print((parsed.output / "analysis.md").read_text(encoding="utf-8"))
     print(f"written to {parsed.output}")
+    if failure is not None:
+        print(f"failed: {failure}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -120,11 +126,11 @@ def _costs(parsed: argparse.Namespace) -> int:
 
 
 def _gradients_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("student", metavar="STUDENT", help="folder or hub name")
+    command.add_argument("student", metavar="STUDENT", help="a model's folder or hub name, a run, or RUN:STAGE")
     command.add_argument("groups", type=Path, metavar="GROUPS", help="JSON lines of groups, as in a run's trajectories/")
     command.add_argument("--algorithms", nargs="+", metavar="NAME", help="of the table; none compares all, with their defaults")
-    command.add_argument("--teacher", metavar="MODEL", help="folder or hub name; none is the student itself")
-    command.add_argument("--reference", metavar="MODEL", help="folder or hub name; none is the student itself")
+    command.add_argument("--teacher", metavar="MODEL", help="as STUDENT; none is the student itself")
+    command.add_argument("--reference", metavar="MODEL", help="as STUDENT; none is the student itself")
     command.add_argument("--first", type=int, metavar="N", help="read the first N groups; none reads all")
     command.add_argument("-o", "--output", type=Path, default=Path("gradients"), metavar="FOLDER", help="none is gradients/")
 

@@ -15,6 +15,7 @@ from rl_distill.errors import InputError
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 ENDS = ("stop", "length", "content_filter")
 MOST_TOKENS = 10**9  # longer than any context: a count above it is none
+_FENCED = re.compile(r"\s*```(?:json|JSON)?\s*\n(?P<inside>.*)```\s*", re.DOTALL)
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
@@ -65,6 +66,19 @@ def answer_from_body(body: bytes, request: TeacherRequest, *, model: str, max_to
     )
     failure = _what_is_wrong(response, request, model)
     return response if failure is None else replace(response, failure=failure.kind, detail=failure.message)
+
+
+def json_answer(text: str) -> Any:
+    """The value of an answer to a schema; one block of Markdown (``` or ```json) around all of it is no part of it.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    fenced = _FENCED.fullmatch(text)
+    try:
+        return json.loads(fenced["inside"] if fenced else text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def closes_endpoint(response: Response) -> bool:
@@ -136,8 +150,8 @@ def _misfit(text: str, schema: Mapping[str, Any]) -> str | None:
     from jsonschema import Draft202012Validator
 
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = json_answer(text)
+    except ValueError:
         return "the text is no JSON, though a schema was asked for"
     error = next(iter(Draft202012Validator(dict(schema)).iter_errors(value)), None)
     return None if error is None else f"the text does not fit the schema at {error.json_path}: {error.message}"

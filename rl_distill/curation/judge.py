@@ -1,12 +1,12 @@
 """A language model that is asked about answers which rules could not settle."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from rl_distill.config import config, setting
+from rl_distill.curation.chat_answer import json_answer
 from rl_distill.curation.fingerprint import run_settings
 from rl_distill.curation.generate import Generation, Note, generate
 from rl_distill.curation.openai_teacher import OpenAiTeacher, OpenAiTeacherConfig
@@ -124,6 +124,6 @@ class Bench:
 def _verdict(response: Response, rule: Verdict) -> Verdict:
     if response.failure is not None:
         return Verdict(status=rule.status, method=rule.method, detail=f"judge failed: {response.failure}")
-    said = json.loads(response.text)
+    said = json_answer(response.text)
     status: Status = "correct" if said["correct"] else "wrong"
     return Verdict(status=status, method="judge", detail=f"{rule.method}: {rule.status}; {said['reason']}")

@@ -43,8 +43,11 @@ class Subject:
         }
 
 
-def find_subject(given: str) -> Subject:
+def find_subject(given: str, *, field: str = FIELD) -> Subject:
     """A folder in Hugging Face format, a hub name, `RUN` (its final student) or `RUN:STAGE` (the student after a stage).
+
+    Args:
+        field: what an error calls the input.
 
     Raises:
         InputError: there is no such model, or the run has not got so far.
@@ -53,14 +56,16 @@ def find_subject(given: str) -> Subject:
     if is_run(folder):
         student = folder / _FINAL
         if not student.is_dir():
-            raise InputError(FIELD, f"the run {given!r} has not finished", _stages(folder))
+            raise InputError(field, f"the run {given!r} has not finished", _stages(folder))
         return Subject(given=given, label=folder.resolve().name, folder=student)
     if folder.is_dir():
         return Subject(given=given, label="-".join(folder.resolve().parts[-2:]).strip("/"), folder=folder)
     if split := run_and_stage(given):
         run, stage = split
-        return Subject(given=given, label=f"{run.resolve().name}-{stage}", folder=stage_folder(run, stage) / _STUDENT)
-    return Subject(given=given, label=given.replace("/", "-"), folder=_from_hub(given))
+        return Subject(
+            given=given, label=f"{run.resolve().name}-{stage}", folder=stage_folder(run, stage, field=field) / _STUDENT
+        )
+    return Subject(given=given, label=given.replace("/", "-"), folder=_from_hub(given, field))
 
 
 def is_run(folder: Path) -> bool:
@@ -74,14 +79,14 @@ def run_and_stage(given: str) -> tuple[Path, str] | None:
     return (folder, stage) if colon and is_run(folder) else None
 
 
-def stage_folder(run: Path, stage: str) -> Path:
+def stage_folder(run: Path, stage: str, *, field: str = FIELD) -> Path:
     """
     Raises:
         InputError: the stage does not exist or has not finished.
     """
     folder = run / "stages" / stage
     if not stage or not folder.is_dir():
-        raise InputError(FIELD, f"the run {str(run)!r} has no finished stage {stage!r}", _stages(run))
+        raise InputError(field, f"the run {str(run)!r} has no finished stage {stage!r}", _stages(run))
     return folder
 
 
@@ -91,10 +96,10 @@ def _stages(run: Path) -> str:
     return f"give {' or '.join(f'{run}:{name}' for name in names)}" if names else "let the run finish a stage first"
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, field: str) -> Path:
     """Downloaded, or from the cache."""
     if name.count("/") > 1 or name.startswith((".", "~", "/")):
-        raise InputError(FIELD, f"there is no folder {name!r}", "give a folder in Hugging Face format, a run or a hub name")
+        raise InputError(field, f"there is no folder {name!r}", "give a folder in Hugging Face format, a run or a hub name")
     from huggingface_hub import snapshot_download
 
     try:
@@ -103,4 +108,4 @@ def _from_hub(name: str) -> Path:
     except Exception as error:
         reason = f"{name!r} is no folder, and the hub gives no such model ({type(error).__name__}: {str(error)[:120]})"
         remedy = "check the spelling and the network, or give a folder in Hugging Face format"
-        raise InputError(FIELD, reason, remedy) from error
+        raise InputError(field, reason, remedy) from error

@@ -7,9 +7,8 @@ the tokens spell. Its state is how much of each word the text ends with; a token
 """
 
 import re
-import unicodedata
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -17,11 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rl_distill.errors import InputError
 from rl_distill.models.token_pieces import token_pieces
+from rl_distill.rollout.word_spellings import LETTERS, Place, Spelled, Word, folded
 
-# White space of Unicode in UTF-8, as far as one token holds a character of it.
-_SPACES = re.compile(rb"(?:[\s\x1c-\x1f]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)+")
-_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")  # of lower-cased ASCII; what is beyond ASCII is a border
 _REMEMBERED = 2**16  # steps and states that are not computed again
 Ids = NDArray[np.int64]
 
@@ -29,11 +27,11 @@ Ids = NDArray[np.int64]
 class BanState(NamedTuple):
     """Where a text stands.
 
-    begun  (form, bytes of it) that the text ends with
+    begun  (word, how far) that the text ends with
     last   what the last byte is
     """
 
-    begun: tuple[tuple[int, int], ...] = ()
+    begun: tuple[tuple[int, Place], ...] = ()
     last: str = "border"  # or "letter", "space"
 
 
@@ -43,9 +41,9 @@ START = BanState()
 class TokenBan:
     """Which tokens would complete a banned word or phrase.
 
-    Whatever its case, its white space and the tokens that spell it. A word is banned where no ASCII letter or digit stands before
-    it: "wait" in "await" is free. As no one knows what will follow, the token that completes it is forbidden even where a longer
-    word would have come of it ("but" + "ton"); a token that holds the longer word whole ("button") is free.
+    Whatever the tokens that spell it and however it is written (`word_spellings.Word`). A word is banned where no ASCII letter or
+    digit stands before it: "wait" in "await" is free. As no one knows what will follow, the token that completes it is forbidden
+    even where a longer word would have come of it ("but" + "ton"); a token that holds the longer word whole ("button") is free.
 
     Args:
         pieces: of the vocabulary, see `models.token_pieces`.
@@ -53,8 +51,8 @@ class TokenBan:
     """
 
     def __init__(self, pieces: Sequence[bytes | None], banned: Sequence[str]) -> None:
-        self._forms = sorted({form for text in banned for form in _forms(text)})
-        self._pieces = [None if piece is None else _folded(piece) for piece in pieces]
+        self._words = tuple(Word(text) for text in banned)
+        self._pieces = [None if piece is None else folded(piece) for piece in pieces]
         self._after_space = _Sorted(self._pieces, strip=True)
         self._elsewhere = _Sorted(self._pieces, strip=False)
         self._whole_inside, self._whole_at_start = self._whole()
@@ -66,10 +64,11 @@ class TokenBan:
         table = self._after_space if state.last == "space" else self._elsewhere
         found = set(self._whole_inside)
         found.update(
-            token for token in self._whole_at_start if state.last != "letter" or (self._pieces[token] or b" ")[0] not in _LETTERS
+            token for token in self._whole_at_start if state.last != "letter" or (self._pieces[token] or b" ")[0] not in LETTERS
         )
-        for form, count in state.begun:
-            found.update(table.completing(self._forms[form][count:]))
+        for index, place in state.begun:
+            word = self._words[index]
+            found.update(table.completing(word.missing(place), bordered=word.is_bordered[1]))
         return np.array(sorted(found), dtype=np.int64)
 
     def _after(self, state: BanState, token: int) -> BanState:
@@ -81,26 +80,73 @@ class TokenBan:
             piece = piece.lstrip(b" ")
         if not piece:
             return state
-        begun = {(form, count + len(piece)) for form, count in state.begun if _continues(self._forms[form][count:], piece)}
+        begun = {(index, further) for index, place in state.begun for further in self._words[index].behind(place, piece)}
         for offset in range(len(piece)):
-            free = piece[offset - 1] not in _LETTERS if offset else state.last != "letter"
-            rest = piece[offset:]
+            free = piece[offset - 1] not in LETTERS if offset else state.last != "letter"
             begun.update(
-                (place, len(rest))
-                for place, form in enumerate(self._forms)
-                if (free or form[0] not in _LETTERS) and _continues(form, rest)
+                (index, further)
+                for index, word in enumerate(self._words)
+                if free or not word.is_bordered[0]
+                for further in word.behind(Place(), piece[offset:])
             )
-        last = "space" if piece.endswith(b" ") else "letter" if piece[-1] in _LETTERS else "border"
+        last = "space" if piece.endswith(b" ") else "letter" if piece[-1] in LETTERS else "border"
         return BanState(tuple(sorted(begun)), last)
+
+    def forbids_all(self) -> bool:
+        """Whether no token that writes something may begin a text."""
+        return len(self.forbidden(START)) == sum(bool(piece) for piece in self._pieces)
+
+    def unspelled(self) -> list[str]:
+        """Banned words that no tokens spell, so that their ban means nothing."""
+        known = {piece for piece in self._pieces if piece}
+        return [word.text for word in self._words if not _joined(word.plain, known) and not self._is_spelled(word, known)]
+
+    def _is_spelled(self, word: Word, known: Set[bytes]) -> bool:
+        """Looked for in every token and behind it, for words that no tokens make up from end to end."""
+        whole = re.compile(word.pattern)
+        places = {place for piece in known for at in range(len(piece)) for place in word.behind(Place(), piece[at:])}
+        seen: set[Place] = set()
+        while open_places := places - seen:
+            seen |= open_places
+            places |= {further for place in open_places for piece in known for further in word.behind(place, piece)}
+        ends = (self._elsewhere.completing(word.missing(place), bordered=word.is_bordered[1]) for place in places)
+        return any(ends) or any(whole.search(piece) for piece in known)
 
     def _whole(self) -> tuple[list[int], list[int]]:
         """Tokens that hold a whole banned word: behind a border of their own, and at their very start."""
-        words = re.compile(b"|".join(map(_bordered, self._forms)))
+        words = re.compile(b"|".join(word.pattern for word in self._words))
         known = [(token, piece) for token, piece in enumerate(self._pieces) if piece]
         return (
             [token for token, piece in known if words.search(piece, 1)],
             [token for token, piece in known if words.match(piece)],
         )
+
+
+def checked_ban(pieces: Sequence[bytes | None], banned: Sequence[str]) -> TokenBan:
+    """
+    Raises:
+        InputError: no tokens spell a word, or the ban would leave none to sample.
+    """
+    ban = TokenBan(pieces, banned)
+    if unspelled := ban.unspelled():
+        problem = f"holds {unspelled[0]!r}, which no tokens of the student's vocabulary spell, so that its ban would mean nothing"
+        raise InputError("sampling.banned", problem, f"drop {' and '.join(map(repr, unspelled))}")
+    if ban.forbids_all():
+        problem = f"forbids every token of the student's vocabulary that writes something ({', '.join(banned[:3])}, ...)"
+        raise InputError("sampling.banned", problem, "ban fewer words")
+    return ban
+
+
+def _joined(form: bytes, known: Set[bytes]) -> bool:
+    """Whether tokens make up a word, or a word behind a space, from end to end."""
+    for whole in (form, b" " + form):
+        ends = [0]
+        for end in range(1, len(whole) + 1):
+            if any(whole[start:end] in known for start in ends):
+                ends.append(end)
+        if ends[-1] == len(whole):
+            return True
+    return False
 
 
 class RowBans:
@@ -138,16 +184,37 @@ class _Sorted:
         pairs = sorted((piece.lstrip(b" ") if strip else piece, token) for token, piece in enumerate(pieces) if piece)
         self._keys, self._tokens = [piece for piece, _ in pairs], [token for _, token in pairs]
 
-    def completing(self, rest: bytes) -> list[int]:
+    def completing(self, missing: Sequence[Spelled], *, bordered: bool) -> list[int]:
         """Tokens that begin with what is missing of a word, where the word ends at a border or at the end of the token."""
-        low = bisect_left(self._keys, rest)
-        high = bisect_left(self._keys, rest[:-1] + bytes([rest[-1] + 1]))
-        size, bordered = len(rest), rest[-1] in _LETTERS
         return [
             token
-            for key, token in zip(self._keys[low:high], self._tokens[low:high], strict=True)
-            if len(key) == size or not bordered or key[size] not in _LETTERS
+            for start in self._starts(b"", missing)
+            for key, token in self._beginning(start)
+            if len(key) == len(start) or not bordered or key[len(start)] not in LETTERS
         ]
+
+    def _starts(self, start: bytes, missing: Sequence[Spelled]) -> Iterator[bytes]:
+        """The ways to write what is missing with which some token begins."""
+        if not missing:
+            yield start
+            return
+        for spelled in missing[0]:
+            if self._any(start + spelled):
+                yield from self._starts(start + spelled, missing[1:])
+
+    def _range(self, start: bytes) -> tuple[int, int]:
+        """Where the pieces stand that begin with some bytes."""
+        if not start:
+            return 0, len(self._keys)
+        return bisect_left(self._keys, start), bisect_left(self._keys, start[:-1] + bytes([start[-1] + 1]))
+
+    def _any(self, start: bytes) -> bool:
+        low, high = self._range(start)
+        return low < high
+
+    def _beginning(self, start: bytes) -> Iterator[tuple[bytes, int]]:
+        low, high = self._range(start)
+        return zip(self._keys[low:high], self._tokens[low:high], strict=True)
 
 
 class VocabularyBans:
@@ -162,34 +229,14 @@ class VocabularyBans:
         return token_pieces(self._tokenizer)
 
     def ban(self, banned: tuple[str, ...]) -> TokenBan | None:
-        """None where nothing is banned."""
+        """None where nothing is banned.
+
+        Raises:
+            InputError: no tokens spell a word, or the ban would leave none to sample.
+        """
         if banned and banned not in self._made:
-            self._made[banned] = TokenBan(self.pieces, banned)
+            self._made[banned] = checked_ban(self.pieces, banned)
         return self._made.get(banned)
-
-
-def _forms(text: str) -> set[bytes]:
-    """The spellings of a word that folding ASCII alone leaves apart, in UTF-8."""
-    plain = " ".join(text.split())
-    cases = {plain, plain.lower(), plain.upper(), plain.capitalize(), plain.title()}
-    marks = {form.replace("'", mark).replace("\u2019", mark) for form in cases for mark in ("'", "\u2019")}
-    return {_folded(unicodedata.normalize(kind, form).encode()) for form in marks for kind in ("NFC", "NFD")}
-
-
-def _folded(piece: bytes) -> bytes:
-    return _SPACES.sub(b" ", piece).lower()
-
-
-def _continues(form: bytes, piece: bytes) -> bool:
-    """Whether a piece is a part of what is still missing, and not all of it."""
-    return len(piece) < len(form) and form.startswith(piece)
-
-
-def _bordered(form: bytes) -> bytes:
-    letters = rb"[a-z0-9]"
-    before = rb"(?<!%b)" % letters if form[0] in _LETTERS else b""
-    behind = rb"(?!%b)" % letters if form[-1] in _LETTERS else b""
-    return before + re.escape(form) + behind
 
 
 def restricted(logits: Any, ban: TokenBan, state: BanState) -> Any:

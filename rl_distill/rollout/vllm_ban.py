@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rl_distill.models.token_pieces import token_pieces
+from rl_distill.rollout.token_ban import VocabularyBans
 
 PROCESSOR = "rl_distill.rollout.vllm_ban_processor:BannedWords"
 BANNED, PIECES = "rl_distill_banned", "rl_distill_pieces"  # keys of a request's extra arguments
@@ -16,16 +16,20 @@ class BanRequests:
     """Extra arguments of requests; the file is written when the first one bans a word, and lasts until `close`."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+        self._vocabulary = VocabularyBans(tokenizer)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def arguments(self, banned: tuple[str, ...]) -> dict[str, Any] | None:
-        """None where nothing is banned."""
-        if not banned:
+        """None where nothing is banned.
+
+        Raises:
+            InputError: no tokens spell a word, or the ban would leave none to sample.
+        """
+        if self._vocabulary.ban(banned) is None:
             return None
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="rl_distill_ban_")
-            _write_pieces(token_pieces(self._tokenizer), self._path)
+            _write_pieces(self._vocabulary.pieces, self._path)
         return {BANNED: list(banned), PIECES: str(self._path)}
 
     def close(self) -> None:

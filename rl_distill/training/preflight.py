@@ -17,6 +17,7 @@ from rl_distill.models.lora import adapter_weights
 from rl_distill.recipe import Recipe
 from rl_distill.rollout.engine import torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
+from rl_distill.rollout.token_ban import VocabularyBans
 from rl_distill.rollout.vllm_config import GPU_MEMORY_FRACTION, VllmEngineConfig, check_vllm
 from rl_distill.training.rollout_source import RolloutSourceConfig
 from rl_distill.training.stages import Objective
@@ -34,6 +35,8 @@ def preflight(recipe: Recipe, tokenizer: Any) -> ModelSize:
     model = student_skeleton(recipe.student, tokenizer)
     if "engine" in recipe.roles:
         check_engine(recipe, model)
+    if recipe.evaluation is not None:
+        VocabularyBans(tokenizer).ban(recipe.evaluation.sampling.banned)
     size = model_size(recipe, model)
     if isinstance(recipe.cluster, RayCluster) and recipe.cluster.address is None:
         check_memory(recipe.cluster, size, [this_machine()], recipe.roles)

@@ -29,32 +29,14 @@ def test_the_worked_algorithm_is_under_thirty_lines():
 
 
 def test_the_worked_algorithm_trains_a_student(tmp_path, tiny_recipe):
-    """Done as the README says, in a copy of the package: a file, a line in the table, a recipe."""
-    copy = tmp_path / "rl_distill"
-    shutil.copytree(ROOT / "rl_distill", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "algorithms" / "rare_sft.py").write_text(example())
-    table = copy / "algorithms" / "__init__.py"
-    table.write_text(
-        table.read_text()
-        .replace(
-            "from rl_distill.algorithms.redi import",
-            "from rl_distill.algorithms.rare_sft import RareSft\nfrom rl_distill.algorithms.redi import",
-        )
-        .replace('    "redi": Redi,', '    "redi": Redi,\n    "rare_sft": RareSft,')
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "rl_distill",
-        "train",
-        tiny_recipe().path,
-        "stages.0.algorithm={name: rare_sft, strength: 0.2}",
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}
-    )
+    """Done as the README says: a file on PYTHONPATH, and its import path in a recipe."""
+    (tmp_path / "rare_sft.py").write_text(example())
+    recipe = "stages.0.algorithm={name: 'rare_sft:RareSft', strength: 0.2}"
+    command = [sys.executable, "-m", "rl_distill", "train", tiny_recipe().path, recipe]
+    places = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=os.environ | places)
     assert done.returncode == 0, done.stderr
-    assert "name: rare_sft" in (tmp_path / "run" / "recipe.yaml").read_text()
+    assert "name: rare_sft:RareSft" in (tmp_path / "run" / "recipe.yaml").read_text()
 
 
 def test_the_example_in_a_trainer_trains_adapters(tmp_path):

@@ -28,6 +28,23 @@ def test_a_response_of_a_million_tokens_in_any_script_is_read(groups_file, tmp_p
     assert report["token_classes"]["sets"][str(tmp_path / "long.jsonl")]["anthropomorphic"]["all"]["count"] == 200_000
 
 
+def test_the_page_says_where_cut_answers_end_a_curve(groups_file, tmp_path: Path) -> None:
+    first = groups_file("first", {"a": [Said("x", tokens=30), Said("y", "wrong", tokens=12, finish="length")]})
+    second = groups_file("second", {"a": [Said("x", tokens=30)]})
+    report = analyze([str(first), str(second)], tmp_path / "out")
+    assert max(point["budget"] for point in report["budget"][str(first)]) == 12
+    assert max(point["budget"] for point in report["budget"][str(second)]) == 30
+    page = (tmp_path / "out" / "analysis.md").read_text()
+    assert f"1 of 2 judged responses of {first} were cut off, the shortest after 12 tokens" in page
+    assert f"responses of {second}" not in page
+
+
+@pytest.mark.parametrize("said", [[Said("", "wrong", tokens=0, finish="length"), Said("x")], [Said("x", "unverifiable")]])
+def test_a_set_whose_curve_is_empty_is_drawn_without_it(said, groups_file, tmp_path: Path) -> None:
+    report = analyze([str(groups_file("cut", {"a": said}))], tmp_path / "out")
+    assert list(report["budget"].values()) == [[]] and (tmp_path / "out" / "lengths.png").exists()
+
+
 def test_the_same_set_twice_is_refused(groups_file, tmp_path: Path) -> None:
     path = str(groups_file("one", {"a": [Said("x")]}))
     with pytest.raises(InputError, match="once more"):
@@ -44,11 +61,36 @@ def test_the_command_writes_what_a_judge_found_and_says_when_it_fails(cli, group
         recipe.write_text(json.dumps({"model": model, "limits": {"retry": retry}}))
         code, said, _ = cli("analyze", samples, "--judge", recipe, "-o", tmp_path / "out")
         assert code == 0 and "3 responses judged" in said
-        server.reply = lambda question, seed: "prose"
-        code, _, said = cli("analyze", samples, "--judge", recipe, "-o", tmp_path / "other")
-        assert code == 1 and "min_success_rate" in said
     found = json.loads((tmp_path / "out" / "analysis.json").read_text())["behaviors"]["sets"][str(samples)]
     assert found["behaviors"]["verification"]["count"] == 3
+
+
+def judge_recipe(tmp_path: Path, base_url: str, **model: object) -> Path:
+    recipe = tmp_path / "judge.yaml"
+    retry = {"max_attempts": 1, "first_pause": 0.01, "max_pause": 0.02}
+    plain = {"name": "openai", "model": "judge", "endpoints": [{"base_url": base_url, **model}]}
+    recipe.write_text(json.dumps({"model": plain, "limits": {"retry": retry}}))
+    return recipe
+
+
+@pytest.mark.parametrize("judge", ["prose", "away", "no key"])
+def test_a_judge_that_fails_takes_nothing_else_with_it(judge, cli, groups_file, tmp_path: Path) -> None:
+    samples, out = groups_file("one", {f"p{n}": [Said("let me check it")] for n in range(3)}), tmp_path / "out"
+    with judge_server(lambda question, seed: "prose") as server:
+        here = "http://127.0.0.1:9/v1" if judge == "away" else server.base_url
+        recipe = judge_recipe(tmp_path, here, **({"api_key_env": "NO_SUCH_KEY"} if judge == "no key" else {}))
+        code, said, failure = cli("analyze", samples, "--judge", recipe, "-o", out)
+        words = {"prose": "repeat the command", "away": "repeat the command", "no key": "export NO_SUCH_KEY"}[judge]
+        assert code == (2 if judge == "no key" else 1) and words in failure and failure.count("\n") == 1
+        assert f"all else is in {out}" in said
+        report, page = json.loads((out / "analysis.json").read_text()), (out / "analysis.md").read_text()
+        assert "behaviors" not in report and report["judge_failure"] in page and words in page
+        assert report["behavior_keywords"]["sets"][str(samples)]["verification"]["all"]["count"] == 3
+        assert (out / "lengths.png").exists() and (out / "classes.png").exists()
+        server.reply = lambda question, seed: '{"spans": []}'
+        code, said, _ = cli("analyze", samples, "--judge", judge_recipe(tmp_path, server.base_url), "-o", out)
+        report = json.loads((out / "analysis.json").read_text())
+        assert code == 0 and "judge_failure" not in report and "3 responses judged" in said
 
 
 def test_wrong_input_is_one_line_and_exit_code_2(cli, groups_file, tmp_path: Path) -> None:

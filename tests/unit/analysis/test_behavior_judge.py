@@ -112,6 +112,14 @@ def test_a_judge_that_quotes_nothing_finds_nothing(judge, samples, server, tmp_p
     assert found["behaviors"]["verification"]["kappa"] is None
 
 
+@pytest.mark.parametrize("around", ["```json\n{}\n```", "```\n{}```\n", " \n```JSON\r\n{}\n``` "])
+def test_an_answer_in_a_block_of_markdown_is_read(around, judge, samples, server, tmp_path) -> None:
+    server.reply = lambda question, seed: around.format(spans(("verification", "check 1"), ("verification", "```no\n```")))
+    some = samples("check 1")
+    found = report(*judge_behaviors(judge(), [some], tmp_path / "store", quiet), some)
+    assert found["answers"] == {"good": 2} and found["behaviors"]["verification"]["count"] == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -120,6 +128,8 @@ def test_a_judge_that_quotes_nothing_finds_nothing(judge, samples, server, tmp_p
         (('{"spans": [{"behavior": "verif', "length"), "length"),
         ('{"spans": [{"behavior": "genius", "quote": "check 1", "reason": ""}]}', "schema"),
         (" ", "empty"),
+        ("```json\nI think so.\n```", "schema"),
+        ("```json\n```", "schema"),
     ],
 )
 def test_an_answer_that_cannot_be_read_leaves_its_response_out(reply, kind, judge, samples, server, tmp_path) -> None:

@@ -1,5 +1,7 @@
 from collections import Counter
 
+import pytest
+
 from rl_distill.analysis.behavior_spans import Span, distinct, verified_spans
 
 TEXT = "Let me check. Let me check again, d'accord: \u00e7a va."
@@ -14,6 +16,26 @@ def verified(*quotes: str, part: tuple[int, int] = (0, len(TEXT))) -> tuple[list
 def test_a_quote_counts_where_it_stands_letter_by_letter() -> None:
     assert verified("Let me check again", "\u00e7a va") == (["14:Let me check again", "44:\u00e7a va"], {})
     assert verified("let me check", "Let  me check", "I was never said") == ([], {"not_in_text": 3})
+
+
+@pytest.mark.parametrize(
+    ("quote", "text", "starts"),
+    [
+        ("art", "start, an art of its own", [10]),
+        ("check", "checks double-check check", [20]),
+        ("caf", "cafe\u0301 caf", [6]),
+        ("\u043d\u0430", "\u043e\u043d\u0430 \u043d\u0430", [4]),
+        ("\u7b49", "\u7b49\u7b49", [0]),  # without spaces each character is a word
+        (", an", "start, and, an", [10]),
+        ("(1", "(12) (1)", [5]),
+    ],
+)
+def test_a_quote_counts_as_whole_words_only(quote: str, text: str, starts: list[int]) -> None:
+    dropped: Counter[str] = Counter()
+    found = verified_spans([{"behavior": "verification", "quote": quote}], text, (0, len(text)), dropped)
+    assert [span.start for span in found] == starts and not dropped
+    assert verified_spans([{"behavior": "verification", "quote": quote}], text, (0, starts[0]), dropped) == []
+    assert dropped == {"not_in_text": 1}
 
 
 def test_a_quote_that_is_too_long_or_empty_is_dropped_and_counted() -> None:

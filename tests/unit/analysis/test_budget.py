@@ -1,6 +1,6 @@
 import pytest
 
-from rl_distill.analysis.budget import budget_curve, budgets, length_report
+from rl_distill.analysis.budget import budget_curve, budget_end, budgets, length_report
 
 
 def accuracies(curve: list) -> dict[int, float]:
@@ -32,6 +32,23 @@ def test_the_curve_rises_and_ends_at_the_recorded_accuracy(recorded) -> None:
 def test_a_response_that_was_cut_off_is_wrong_and_ends_the_curve(recorded) -> None:
     responses = [recorded("", tokens=20, finished=False), recorded("", tokens=10)]
     assert accuracies(budget_curve(responses, [10, 20, 40], "tokens")) == {10: 0.5, 20: 0.5}
+
+
+def test_the_curve_ends_at_the_shortest_cut_whatever_the_budget_of_each(recorded) -> None:
+    cut = [recorded("", "wrong", tokens=size, finished=False, problem=f"p{size}") for size in (25, 80)]
+    responses = [*cut, recorded("", tokens=10), recorded("", tokens=50)]
+    assert accuracies(budget_curve(responses, [10, 20, 40, 80], "tokens")) == pytest.approx({10: 1 / 6, 20: 1 / 6, 25: 1 / 6})
+    assert budget_end(responses, "tokens") == {"ends_at": 25, "cut_off": 2, "judged": 4}
+
+
+def test_what_nobody_could_judge_ends_no_curve(recorded) -> None:
+    responses = [recorded("", tokens=10), recorded("", "unverifiable", tokens=0, finished=False)]
+    assert accuracies(budget_curve(responses, [10, 20], "tokens")) == {10: 1, 20: 1}
+    assert budget_end(responses, "tokens") == {"ends_at": None, "cut_off": 0, "judged": 1}
+
+
+def test_a_response_cut_off_before_its_first_token_leaves_no_curve(recorded) -> None:
+    assert budget_curve([recorded("", "wrong", tokens=0, finished=False), recorded("")], [1, 10], "tokens") == []
 
 
 def test_nothing_that_could_be_judged_has_no_curve(recorded) -> None:

@@ -1,16 +1,20 @@
 """Costs add up over stages, know what they do not know, and are those of the run's folder alone."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from matplotlib import pyplot
 from run_costs import DRAWN, ROWS, result, write_run
 from tiny_runs import rolled_out, taught
 
 from rl_distill.analysis.cost_amounts import total
 from rl_distill.analysis.cost_report import write_costs
 from rl_distill.analysis.costs import Assumed, run_costs
-from rl_distill.analysis.pareto import AXES, Point, front
+from rl_distill.analysis.pareto import AXES, Point, bases, front, points
+from rl_distill.analysis.pareto_figure import plot_pareto
 from rl_distill.errors import InputError
 
 DONE = {
@@ -138,6 +142,107 @@ def test_runs_that_were_measured_on_different_problems_are_not_drawn_together(ru
     other = write_run(tmp_path / "other", {"base": result(0, problem="q")})
     with pytest.raises(InputError, match="other problems"):
         write_costs([run_costs(run), run_costs(other)], tmp_path / "out")
+
+
+def asked(run: Path, *rows: tuple[str, str, str | None]) -> Path:
+    """Write down what a run's students were asked."""
+    lines = [{"problem": problem, "prompt": prompt, "answer": answer} for problem, prompt, answer in rows]
+    (run / "stages" / "base" / "evaluation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("p", "2 + 3 = ?", "5")], "1 are worded or solved otherwise, such as 'p'"),
+        ([("p", "2 + 2 = ?", "5")], "1 are worded or solved otherwise, such as 'p'"),
+        ([("p", "2 + 2 = ?", "4"), ("q", "", None)], "1 are only in the second one, such as 'q'"),
+        ([("p", "2 + 2 = ?", "4")], None),
+    ],
+)
+def test_problems_are_the_same_if_they_ask_the_same_whatever_their_ids(run, tmp_path, rows, words) -> None:
+    first = run_costs(asked(run, ("p", "2 + 2 = ?", "4")))
+    second = run_costs(asked(write_run(tmp_path / "other", DONE), *rows))
+    if words is None:
+        assert write_costs([first, second], tmp_path / "out")
+        return
+    with pytest.raises(InputError, match=f"other' was measured on other problems than .*run': {words}"):
+        write_costs([first, second], tmp_path / "out")
+
+
+def test_a_problem_that_one_route_could_not_be_judged_at_does_not_part_a_run_from_itself(tmp_path) -> None:
+    results = DONE | {"sft": result(2, problem="q", **ROWS)}
+    run = asked(write_run(tmp_path / "run", results), ("p", "", "1"), ("q", "", "1"))
+    assert any("pareto.png" in line for line in write_costs([run_costs(run)], tmp_path / "out"))
+
+
+def test_a_damaged_record_of_answers_is_refused(run, cli) -> None:
+    (run / "stages" / "base" / "evaluation.jsonl").write_text("{}\n")
+    code, _, said = cli("costs", run)
+    assert code == 2 and "is no record of a stage's answers" in said and said.count("\n") == 1
+
+
+def test_what_a_student_cost_whom_others_trained_is_unknown_and_in_no_sum(run, tmp_path) -> None:
+    student = {"model": str(run / "stages" / "sft" / "student")}
+    found = run_costs(write_run(tmp_path / "started", DONE, changes={"student": student}))
+    base = found.stages["base"].cost
+    assert not found.base_made and {base.teacher_tokens, base.sampled_tokens, base.trained_tokens, base.money} == {None}
+    assert {base.student_flops, base.teacher_flops, base.device_seconds, base.seconds["wall"]} == {None}
+    assert found.bill.trained_tokens == 18 and found.bill.student_flops is not None
+    lines = write_costs([found], tmp_path / "out")
+    (row,) = [line for table in lines for line in table.split("\n") if line.startswith("| base") and "0.500" in line]
+    assert row.count("unknown") == 7
+    assert any("all but base once" in line for line in lines)
+    assert any("unknown of base: making it" in line for line in lines)
+
+
+def test_a_student_built_from_a_seed_and_not_trained_cost_nothing(run) -> None:
+    assert by_name(run)["base"].cost.trained_tokens == 6 and by_name(run)["base"].cost.device_seconds == 0
+    assert run_costs(run).base_made
+
+
+def test_a_figure_has_base_as_a_line_the_rest_as_points_and_names_what_is_unknown(run, tmp_path) -> None:
+    found = run_costs(run)
+    routes = [
+        replace(route, cost=replace(route.cost, trained_tokens=None)) if route.name == "redi" else route for route in found.routes
+    ]
+    some = [replace(found, routes=tuple(routes))]
+    assert [point.label for point in points(some, "tokens trained on")] == ["sft", "redi", "grpo"]
+    assert [point.label for point in bases(some)] == ["base"]
+    left_out = plot_pareto(some, tmp_path / "pareto.png")
+    assert left_out[0] == "left out of tokens trained on, for theirs is unknown: redi"
+
+
+@pytest.mark.parametrize(
+    ("amounts", "ticks"),
+    [
+        ([0, 3e4, 5e7], ["0", "10 k", "100 k", "1 M", "10 M"]),
+        ([3e4, 5e7], ["100 k", "1 M", "10 M"]),
+        ([2, 3e9], ["100", "10 k", "1 M", "100 M"]),
+        ([0, 3e4, 5e4], ["0", "10 k", "20 k", "30 k", "40 k", "50 k"]),
+    ],
+)
+def test_ticks_of_a_wide_axis_are_powers_of_ten(run, tmp_path, monkeypatch, amounts, ticks) -> None:
+    """And there are at most seven: of a figure as it is drawn, those within the axis."""
+    found = run_costs(run)
+    routes = [route for route in found.routes if route.name == "base"]
+    for place, amount in enumerate(amounts):
+        route = found.routes[-1]
+        routes.append(replace(route, name=f"r{place}", cost=replace(route.cost, sampled_tokens=amount)))
+    drawn = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
+    plot_pareto([replace(found, routes=tuple(routes))], tmp_path / "pareto.png")
+    axis = next(axis for axis in drawn[0].axes if axis.get_xlabel() == "tokens sampled by the student")
+    left, right = axis.get_xlim()
+    assert left < min(amounts) and max(amounts) < right
+    shown = [label for label in axis.get_xticklabels() if left <= label.get_position()[0] <= right]
+    assert [label.get_text() for label in shown] == ticks
+    boxes = [label.get_window_extent() for label in shown]
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes)), "labels lie on each other"
+    steps = [line for line in axis.lines if line.get_drawstyle() == "steps-post"]
+    assert len(steps) == 1 and steps[0].get_xdata()[-1] == right
+    monkeypatch.undo()
+    pyplot.close(drawn[0])
 
 
 def test_the_front_holds_whom_nobody_beats_for_as_little() -> None:

@@ -214,6 +214,22 @@ def test_a_student_in_a_runs_folder_is_asked_as_its_recipe_says(tmp_path) -> Non
     assert len(asked.groups[0].trajectories[0].token_ids) > len(plain.groups[0].trajectories[0].token_ids)
 
 
+def test_a_run_or_a_stage_of_it_is_its_student_as_everywhere(tmp_path) -> None:
+    run = write_run(tmp_path / "run", {"base": result(0), "sft": result(2)})
+    save_student(run / "final", seed=9)
+    found = gradients(f"{run}:sft", mixed_groups(1), ["sft"], teacher=run, reference=f"{run}:base")
+    norm = gradients(run / "stages/sft/student", mixed_groups(1), ["sft"]).algorithms["sft"].norm
+    assert found.student == f"{run}:sft" and found.algorithms["sft"].norm == norm
+    assert gradients(run, mixed_groups(1), ["sft"]).algorithms["sft"].norm != norm
+
+
+@pytest.mark.parametrize("who", ["student", "teacher", "reference"])
+def test_a_stage_that_is_not_there_is_refused_with_those_that_are(tmp_path, student, who) -> None:
+    run = write_run(tmp_path / "run", {"base": result(0)})
+    with pytest.raises(InputError, match=rf"{who}: .* has no finished stage 'redi'; give .*run:base"):
+        gradients(**{"student": student, who: f"{run}:redi"}, groups=mixed_groups(1), algorithms=["sft"])
+
+
 def test_it_is_a_door_of_the_package() -> None:
     assert rl_distill.gradients is gradients
 

@@ -1,5 +1,6 @@
 """Two small models on recorded traces, against plain transformers."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,21 @@ def test_changes_are_those_of_plain_forward_passes_whether_ids_or_text_was_recor
     for response, tokens in moved.traces:
         before, after = (plain_logprobs(folder, response) for folder in models)
         assert [token.change for token in tokens] == pytest.approx([b - a for a, b in zip(before, after, strict=True)], abs=1e-4)
+
+
+def test_runs_and_their_stages_are_taken_like_checkpoints(models: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(models[0], run / "stages" / "sft" / "student")
+    shutil.copytree(models[1], run / "final")
+    (run / "recipe.yaml").write_text("name: r\n")
+    responses = [recorded(SAID[0], "a")]
+    changes = [
+        [token.change for token in moved_tokens(responses, *pair, CLASSES.matcher()).traces[0][1]]
+        for pair in (models, (f"{run}:sft", str(run)))
+    ]
+    assert changes[0] == changes[1] and any(changes[0])
+    with pytest.raises(InputError, match=r"--moved: .* has no finished stage 'redi'; give .*run:sft"):
+        moved_tokens(responses, f"{run}:redi", str(run), CLASSES.matcher())
 
 
 def test_a_model_does_not_move_against_itself(models: list[str]) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 from teacher_calls import asked
 
-from rl_distill.curation.chat_answer import answer_from_body
+from rl_distill.curation.chat_answer import answer_from_body, json_answer
 from rl_distill.curation.failures import TeacherFailure
 from rl_distill.curation.store import ResponseStore
 
@@ -54,3 +54,14 @@ def test_a_count_of_tokens_that_cannot_be_is_none(read, count):
 def test_content_that_is_no_text_is_no_answer(read, content):
     with pytest.raises(TeacherFailure, match="no chat completion"):
         read(body(content))
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '```json\n{"a": 1}\n```', '\n```\n{"a": 1}```\n'])
+def test_a_block_of_markdown_around_json_is_no_part_of_it(text):
+    assert json_answer(text) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ['see: ```json\n{"a": 1}\n```', "``` json", "```json\nprose\n```", "", "[" * 100_000])
+def test_what_is_no_json_is_refused(text):
+    with pytest.raises(ValueError):
+        json_answer(text)

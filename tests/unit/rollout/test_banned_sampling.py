@@ -77,3 +77,12 @@ def test_a_ban_in_training_is_refused(tiny_recipe, cli) -> None:
     stage["source"]["sampling"]["banned"] = ["is"]
     code, _, said = cli("train", tiny_recipe(stage).path)
     assert code == 2 and "ratios wrong" in said and "banned" in said
+
+
+def test_a_word_that_the_student_cannot_spell_is_refused_before_anything_is_trained(tiny_recipe, cli) -> None:
+    from tiny_runs import taught
+
+    sampling = {"max_tokens": 12, "banned": ["is", "wait"]}
+    recipe = tiny_recipe(taught(), evaluation={"problems": {"name": "arithmetic", "num_problems": 2}, "sampling": sampling})
+    code, out, said = cli("train", recipe.path)
+    assert code == 2 and said.startswith("error: sampling.banned: holds 'wait'") and said.count("\n") == 1 and not out

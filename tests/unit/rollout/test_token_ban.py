@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from rl_distill.analysis.token_classes import Matcher
+from rl_distill.errors import InputError
 from rl_distill.models.token_pieces import token_pieces
 from rl_distill.models.vocabulary import byte_bpe_tokenizer
 from rl_distill.rollout.engine import Sampling
-from rl_distill.rollout.token_ban import START, RowBans, TokenBan
+from rl_distill.rollout.token_ban import START, RowBans, TokenBan, VocabularyBans, checked_ban
+from rl_distill.rollout.vllm_ban import BanRequests
 
 TEXTS = [
     "wait, but the button awaits",
     "Try again: try\nagain. WAIT while it waits",
     "a well-known caf\u00e9 \u7b49\u7b49 \u2014 wait",
+    "\u03c9\u03bc\u03ad\u03b3\u03b1 \u03a9\u039c\u0395\u0393\u0391 stra\u00dfe STRASSE double-check let\u2019s",
 ] * 20
 
 
@@ -36,6 +39,11 @@ def spelled(ban: TokenBan, pieces: list[bytes]) -> int | None:
     return None
 
 
+# Parts of words in cases that no list has, whole characters and accents of their own.
+SPELLED = [
+    *("\u03c9", "\u03a9\u03bc", "\u039c", "\u03ad", "\u0395\u0301", "\u0393", "\u03b3\u03b1", "\u0391", "stra", "STRA", "\u1e9e"),
+    *("\u00df", "sS", "e", "E", "double", "Dou", "BLE", "-", "\u2010", "\u2011", "check", "let", "\u2019", "'", "s"),
+]
 VOCABULARY = [
     *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzWAIT ,.\n"),
     *(
@@ -89,17 +97,17 @@ def test_the_token_that_completes_a_banned_word_is_forbidden_however_it_is_spell
 
 
 def test_no_text_of_allowed_tokens_holds_a_banned_word(bpe: Any) -> None:
-    banned = ["wait", "but", "try again", "caf\u00e9"]
+    banned = ["wait", "but", "try again", "caf\u00e9", "\u03a9\u039c\u0388\u0393\u0391", "Stra\u00dfe", "double-check", "let's"]
     pieces = token_pieces(bpe)
     ban = TokenBan(pieces, banned)
     matcher = Matcher([("banned", text) for text in banned])
     draw = random.Random(0)
-    for _ in range(300):
+    for _ in range(600):
         state, text = START, b""
         for _ in range(40):
             # Tokens of banned words come often, so that they would be spelled out.
             source = (
-                bpe.encode(draw.choice(["wait", " but", " try", " again", "Wait", "caf\u00e9", " "]))
+                bpe.encode(draw.choice(["wait", " but", " try", " again", "Wait", "caf\u00e9", " ", *SPELLED]))
                 if draw.random() < 0.7
                 else []
             )
@@ -108,6 +116,98 @@ def test_no_text_of_allowed_tokens_holds_a_banned_word(bpe: Any) -> None:
                 continue
             state, text = ban.after(state, token), text + pieces[token]
         assert not list(matcher.find(text.decode(errors="replace"))), text
+
+
+@pytest.mark.parametrize(
+    ("banned", "written"),
+    [
+        ("wait", ["Wait", "WAIT", "wAiT", "wait-", " wait-and"]),
+        (
+            "\u03a9\u039c\u0395\u0393\u0391",
+            ["\u03c9\u03bc\u03b5\u03b3\u03b1", "\u03a9\u03bc\u03b5\u03b3\u03b1", "\u03c9\u039c\u03b5\u0393\u03b1"],
+        ),
+        ("\u0441\u0442\u043e\u0439", ["\u0421\u0442\u043e\u0439", "\u0441\u0422\u043e\u0419", "\u0441\u0442\u043e\u0438\u0306"]),
+        ("\u03c3\u03bf\u03c6\u03cc\u03c2", ["\u03a3\u039f\u03a6\u038c\u03a3", "\u03c3\u03bf\u03c6\u03cc\u03c3"]),
+        ("stra\u00dfe", ["STRASSE", "Strasse", "STRA\u1e9eE"]),
+        (
+            "double-check",
+            ["Double-Check", "double\u2010check", "double\u2011check", "doublecheck", "double check", "double\n check"],
+        ),
+        ("step by step", ["step-by-step", "Step by-step"]),
+        ("let's", ["let\u2019s", "LET'S"]),
+        ("10-5", ["10-5", "10\u20115"]),
+    ],
+)
+def test_a_word_is_banned_however_it_is_written_byte_by_byte_and_in_one_token(banned: str, written: list[str]) -> None:
+    every_byte = [bytes([byte]) for byte in range(256)]
+    for one in written:
+        assert _place(TokenBan(every_byte, [banned]), one.encode()) is not None, one
+        assert TokenBan([one.encode(), b"x"], [banned]).forbidden(START).tolist() == [0], one
+
+
+@pytest.mark.parametrize(
+    ("banned", "written"),
+    [
+        ("may be", "maybe"),
+        ("10-5", "10 5"),
+        ("10-5", "105"),
+        ("a-b", "a - b"),
+        ("-", "a b"),
+        ("let's", "lets"),
+        ("wait", "w-ait"),
+    ],
+)
+def test_what_is_another_word_is_free(banned: str, written: str) -> None:
+    assert _place(TokenBan([bytes([byte]) for byte in range(256)], [banned]), written.encode()) is None
+
+
+def _place(ban: TokenBan, text: bytes) -> int | None:
+    """The first byte that is forbidden, in a vocabulary of bytes."""
+    state = START
+    for place, byte in enumerate(text):
+        if byte in ban.forbidden(state):
+            return place
+        state = ban.after(state, byte)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("pieces", "banned", "words"),
+    [
+        ([b" a", b" is", b"wa"], ("is", "wait"), "holds 'wait', which no tokens"),
+        ([b"wa", b"i", b" a"], ("wait",), "holds 'wait', which no tokens"),
+        ([b"\xe7", b"a"], ("\u7b49",), "holds '\u7b49', which no tokens"),
+        ([None, b" is", b"7", b"", b"is"], ("is", "7"), "forbids every token"),
+    ],
+)
+def test_a_word_that_cannot_be_banned_is_refused(pieces, banned, words) -> None:
+    with pytest.raises(InputError, match=f"sampling.banned: {words}"):
+        checked_ban(pieces, banned)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "banned"),
+    [
+        ([b"x", b"wait"], "wait"),
+        ([b"x", b" wait"], "wait"),
+        ([b"x", b"WA", b"IT"], "wait"),
+        ([b"x", b". Wa", b"it,"], "wait"),
+        ([b"x", b"oh wait, no"], "wait"),
+        ([b"x", b"\xce", b"\xa9", b"\xce\x9c"], "\u03c9\u03bc"),
+        ([b"x", b"double", b" check"], "double-check"),
+    ],
+)
+def test_a_word_that_some_tokens_spell_is_not_refused(pieces, banned) -> None:
+    assert checked_ban(pieces, [banned]).unspelled() == []
+
+
+def test_both_engines_refuse_alike(tokenizer: Any) -> None:
+    bans, requests = VocabularyBans(tokenizer), BanRequests(tokenizer)
+    for refuse in (bans.ban, requests.arguments):
+        with pytest.raises(InputError, match="'wait', which no tokens"):
+            refuse(("is", "wait"))
+    assert requests.arguments(()) is None and requests.arguments(("is",)) is not None
+    requests.close()
 
 
 def test_what_is_forbidden_would_have_completed_a_word(bpe: Any) -> None:
