@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from yaml import YAMLError
+
 from rl_distill.errors import InputError
 
 Found = TypeVar("Found")
 Given = ParamSpec("Given")
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, YAMLError)
 
 
 def readable(
@@ -22,5 +24,9 @@ def readable(
     except InputError as error:
         notes.append(f"{what}: {error}")
     except DAMAGED as error:
-        notes.append(f"{what}: cannot be read ({type(error).__name__}: {error}); it is damaged or of another version")
+        notes.append(f"{what}: cannot be read ({type(error).__name__}: {_line(error)}); it is damaged or of another version")
     return otherwise
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -100,10 +100,7 @@ def _results(path: Path, stages: tuple[str, ...]) -> dict[str, Mapping[str, Any]
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError("it is no YAML") from error
+    return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def _json(path: Path) -> Mapping[str, Any]:

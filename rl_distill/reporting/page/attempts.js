@@ -41,7 +41,7 @@ function filters(browser) {
     label("problem or beginning", el("input", {type: "text", oninput: event => { filter.text = event.target.value.toLowerCase(); search(browser); }})));
 }
 
-const LISTED = [["problem", "problem"], ["student", "run"], ["verdict", "status"], ["tokens", "tokens"], ["advantage", "advantage"], ["beginning", "preview"]];
+const LISTED = [["verdict", "status"], ["problem", "problem"], ["student", "run"], ["tokens", "tokens"], ["advantage", "advantage"], ["beginning", "preview"]];
 function listHeads(browser) {
   let direction = 1;
   const heads = LISTED.map(([title, name]) => {
@@ -92,7 +92,7 @@ function list(browser) {
   browser.rows.replaceChildren(...shown.map(place => el("tr", {
     "data-place": place, tabindex: place === browser.chosen ? 0 : -1, "aria-selected": String(place === browser.chosen),
     onclick: () => look(browser, place),
-  }, el("td", {}, columns.problem[place]), el("td", {}, origin(columns, place)), el("td", {}, badge(columns.status[place] ?? "not judged")),
+  }, el("td", {}, badge(columns.status[place] ?? "not judged")), el("td", {}, columns.problem[place]), el("td", {}, origin(columns, place)),
   el("td", {class: "number"}, count(columns.tokens[place])), el("td", {class: "number"}, known(columns.advantage[place]) ? columns.advantage[place].toFixed(2) : "-"),
   el("td", {}, columns.preview[place]))));
   if (!browser.rows.querySelector("[tabindex='0']") && browser.rows.firstChild) browser.rows.firstChild.tabIndex = 0;

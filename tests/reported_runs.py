@@ -1,0 +1,70 @@
+"""Run folders written by hand, for reports: held-out answers, rollouts, alarms and whatever else a test wants in them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from run_costs import result, write_run
+
+from rl_distill import __version__
+
+EVALUATION = {
+    "problems": {"name": "arithmetic", "split": "heldout", "num_problems": 2, "levels": [1]},
+    "sampling": {"max_tokens": 12},
+    "num_samples": 1,
+}
+HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\"> <b>19</b>"
+
+
+def reported_run(folder: Path, *, seed: int = 0, prompt: str = "what is {} ?", finished: bool = True) -> Path:
+    """A run of base, sft, redi and grpo that measured each on two problems, and recorded two groups of rollouts."""
+    results = {name: result(4 if name == "grpo" else 2) for name in ("base", "sft", "redi", "grpo")}
+    results["grpo"]["alarms"] = [{"alarm": "flat_reward", "step": 1, "text": "all rewards were the same"}]
+    write_run(folder, results, changes={"seed": seed, "evaluation": EVALUATION})
+    for place, stage in enumerate(results):
+        rows = [answer(f"p{one}", prompt.format(one), right=(place + one) % 2 == 0) for one in range(2)]
+        write_lines(folder / "stages" / stage / "evaluation.jsonl", rows)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for place, line in enumerate(lines):
+        line |= {"run/step": place, "loss": 1 / (1 + place), "reward/mean": place / 10}
+        if line["stage"] == "grpo" and line["step"] in (1, 2):
+            line["alarm/flat_reward"] = 1.0
+    write_lines(folder / "metrics.jsonl", lines)
+    (folder / "trajectories").mkdir()
+    write_lines(folder / "trajectories" / "rollouts.jsonl", [rollout(step) for step in (0, 2)])
+    (folder / "environment.json").write_text(json.dumps({"rl_distill": __version__, "python": "3.11"}))
+    if finished:
+        (folder / "summary.json").write_text(json.dumps({"name": "tiny", "seed": seed, "routes": [], "alarms": []}))
+    return folder
+
+
+def answer(problem: str, prompt: str, *, right: bool) -> dict[str, Any]:
+    text = {"prompt": prompt, "answer": "19", "response": f"wait {HOSTILE}" if right else "maybe 18"}
+    return {"problem": problem, **text, "verdict": "correct" if right else "wrong", "finish_reason": "stop", "tokens": 4}
+
+
+def rollout(step: int) -> dict[str, Any]:
+    """A group of two attempts, the first right; their tokens were sampled with the first weights."""
+    problem = {"id": f"t{step}", "prompt": "8 + 9 + 2 = ?", "answer": "19", "source": "arithmetic", "metadata": {}}
+    attempts = [attempt(problem, status) for status in ("correct", "wrong")]
+    return {"stage": "grpo", "step": step, "problem": problem, "trajectories": attempts, "advantages": [1.0, -1.0]}
+
+
+def attempt(problem: dict[str, Any], status: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": problem["prompt"]}, {"role": "assistant", "content": "19"}]
+    tokens = {"token_ids": [1, 3, 36, 19, 2], "sampled": [False, False, True, True, True], "policy_versions": [0] * 5}
+    score = {"value": float(status == "correct"), "verdict": {"status": status, "method": "exact", "detail": ""}, "parts": {}}
+    logprobs = {"behavior_logprobs": [0.0, 0.0, -0.5, -1.25, -2.0]}
+    return {
+        "problem_id": problem["id"],
+        "messages": messages,
+        **tokens,
+        **logprobs,
+        "model": "m",
+        "origin": "policy",
+        "score": score,
+    }
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
