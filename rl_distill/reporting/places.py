@@ -11,7 +11,8 @@ from typing import Any
 from rl_distill.errors import InputError
 from rl_distill.reporting.notes import readable
 
-SWEEP = "sweep.json"
+SWEEP, CELLS = "sweep.json", "cells"  # the second is there from the first cell on, the first at the end
+WELL = ("done", "stopped")  # states of a cell that did not fail
 MAX_NAMED = 3
 
 
@@ -49,8 +50,8 @@ def find_places(sources: Sequence[Path]) -> Places:
         path = source.expanduser()
         if not path.is_dir():
             raise InputError("RUN", f"there is no folder {str(source)!r}", "give the folder of a run or a sweep")
-        if (path / SWEEP).is_file():
-            found = sorted(one.parent for one in path.glob("cells/**/recipe.yaml") if _is_top(one.parent, path))
+        if (path / SWEEP).is_file() or (path / CELLS).is_dir():
+            found = sorted(one.parent for one in path.glob(f"{CELLS}/*/recipe.yaml"))
             runs |= dict.fromkeys(one.resolve() for one in found)
             sweeps.append(_table(path, notes))
             if not found:
@@ -60,11 +61,6 @@ def find_places(sources: Sequence[Path]) -> Places:
         else:
             raise InputError("RUN", f"{str(source)!r} holds no run", _remedy(path))
     return Places(runs=_labelled(list(runs)), sweeps=tuple(sweeps), notes=tuple(notes))
-
-
-def _is_top(folder: Path, sweep: Path) -> bool:
-    """A replay inside of a run's folder is no cell."""
-    return not any((parent / "recipe.yaml").is_file() for parent in folder.parents if parent.is_relative_to(sweep))
 
 
 def _is_empty(path: Path) -> bool:
@@ -91,7 +87,7 @@ def _labelled(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _table(path: Path, notes: list[str]) -> SweepTable:
-    plain: dict[str, Any] = readable(notes, str(path / SWEEP), {}, _json, path / SWEEP)
+    plain: dict[str, Any] = readable(notes, str(path / SWEEP), {}, _json, path / SWEEP) if (path / SWEEP).is_file() else {}
     tables = sorted(path.glob("*.csv"))
     rows = readable(notes, str(path), [], _rows, tables[0]) if tables else []
     header, *others = rows or [()]
@@ -109,6 +105,4 @@ def _rows(path: Path) -> list[tuple[str, ...]]:
 
 
 def _failures(plain: dict[str, Any]) -> tuple[str, ...]:
-    found = plain.get("failures") or {}
-    pairs = found.items() if isinstance(found, dict) else ((one.get("cell"), one.get("reason")) for one in found)
-    return tuple(f"{cell}: {reason}" for cell, reason in pairs)
+    return tuple(f"{one['name']}: {one['reason']}" for one in plain.get("cells", ()) if one["state"] not in WELL)

@@ -113,11 +113,19 @@ def test_a_sweep_is_its_cells_with_its_table_and_its_failures(tmp_path: Path) ->
     sweep = tmp_path / "sweep"
     for seed in (0, 1):
         reported_run(sweep / "cells" / f"lr-{seed}", seed=seed)
-    (sweep / "sweep.json").write_text(json.dumps({"failures": [{"cell": "lr-2", "reason": "out of memory"}]}))
+    states = {"lr-0": "done", "lr-1": "stopped", "lr-2": "failed"}
+    cells = [{"name": name, "state": state, "reason": "out of memory"} for name, state in states.items()]
+    (sweep / "sweep.json").write_text(json.dumps({"cells": cells}))
     (sweep / "table.csv").write_text('cell,accuracy\n"lr, high",0.5\n')
     head = held(report(sweep, tmp_path / "report.html").path)["head"]
     assert [one["label"] for one in head["runs"]] == ["lr-0", "lr-1"]
     assert head["sweeps"][0]["rows"] == [["lr, high", "0.5"]] and head["sweeps"][0]["failures"] == ["lr-2: out of memory"]
+
+
+def test_a_sweep_that_has_no_results_yet_is_the_cells_that_have_begun(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "sweep" / "cells" / "lr-0")
+    head = held(report(tmp_path / "sweep", tmp_path / "report.html").path)["head"]
+    assert [one["label"] for one in head["runs"]] == ["lr-0"] and head["sweeps"][0]["rows"] == []
 
 
 def test_an_evaluation_of_the_runs_student_is_a_benchmark_and_one_of_another_is_counted(run: Path, tmp_path: Path) -> None:
