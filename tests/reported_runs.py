@@ -68,3 +68,29 @@ def attempt(problem: dict[str, Any], status: str) -> dict[str, Any]:
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_evaluation(folder: Path, student: Path) -> None:
+    """What `rl-distill evaluate` leaves of a benchmark with one problem."""
+    found = {key: 1 for key in ("version", "num_samples", "num_problems", "unverifiable", "mean_tokens", "truncated_fraction")}
+    found |= {
+        "prompt": {},
+        "grader": {},
+        "sampling": {},
+        "problems_hash": "x",
+        "accuracy": {"mean": 0.5, "low": 0.4, "high": 0.6},
+    }
+    found |= {"pass_at": {"1": 0.5, "2": 0.7}, "majority_at": {"1": 0.5, "2": 0.5}}
+    folder.mkdir(parents=True)
+    result = {"model": {"folder": str(student)}, "benchmarks": {"aime24": found}}
+    (folder / "evaluation.json").write_text(json.dumps(result))
+
+
+def write_gradients(run: Path) -> None:
+    """What `rl-distill gradients` leaves of two algorithms."""
+    part = {"division": "credit", "name": "imitated", "norm": 0.2, "share": 1.0}
+    algorithms = {name: {"num_samples": 2, "num_tokens": 9, "norm": 0.2, "parts": [part]} for name in ("sft", "grpo")}
+    cosines = {one: {other: 1.0 if one == other else 0.4 for other in algorithms} for one in algorithms}
+    plain = {"student": "final", "algorithms": algorithms, "cosines": cosines, "left_out": {"opd": "needs a teacher"}}
+    (run / "gradients").mkdir()
+    (run / "gradients" / "gradients.json").write_text(json.dumps(plain))

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reported_runs import HOSTILE, reported_run
+from reported_runs import HOSTILE, reported_run, write_evaluation, write_gradients
 
 from rl_distill.reporting.run_report import report
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SWITCHES += ["--disable-component-update", "--disable-sync"]
-TABS = ["overview", "curves", "alarms", "costs", "benchmarks", "words", "trajectories", "environment"]
+TABS = ["overview", "curves", "alarms", "costs", "benchmarks", "words", "trajectories", "gradients", "environment"]
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on the PATH")]
@@ -24,7 +24,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="ther
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     runs = [reported_run(folder / f"run{seed}", seed=seed) for seed in (0, 1)]
-    return report(runs, folder / "report.html").path
+    write_evaluation(folder / "evaluations" / "run0", runs[0] / "final")
+    write_gradients(runs[0])
+    return report(runs, folder / "report.html", evaluations=folder / "evaluations").path
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,8 @@ def test_every_tab_fits_and_is_in_the_colors_that_were_asked_for(open_page: Any,
     red = int(re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[0])
     assert red < 60 if theme == "dark" else red > 200
     drawn = [
-        page.locator(f"#panel-{name} .plot svg.main-svg").count() for name in ("overview", "curves", "alarms", "costs", "words")
+        page.locator(f"#panel-{name} .plot svg.main-svg").count()
+        for name in ("overview", "curves", "alarms", "costs", "benchmarks", "words", "gradients")
     ]
     assert all(drawn)
 

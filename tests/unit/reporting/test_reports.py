@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from report_data import held
-from reported_runs import HOSTILE, reported_run
+from reported_runs import HOSTILE, reported_run, write_evaluation, write_gradients
 
 import rl_distill
 from rl_distill.cli import main
@@ -129,13 +129,8 @@ def test_a_sweep_that_has_no_results_yet_is_the_cells_that_have_begun(run: Path,
 
 
 def test_an_evaluation_of_the_runs_student_is_a_benchmark_and_one_of_another_is_counted(run: Path, tmp_path: Path) -> None:
-    one = {key: 1 for key in ("version", "num_samples", "num_problems", "unverifiable", "mean_tokens", "truncated_fraction")}
-    one |= {"prompt": {}, "grader": {}, "sampling": {}, "problems_hash": "x", "accuracy": {"mean": 0.5, "low": 0.4, "high": 0.6}}
-    one |= {"pass_at": {"1": 0.5}, "majority_at": {"1": 0.5}}
-    for name, folder in (("mine", run / "stages" / "sft" / "student"), ("other", tmp_path / "other")):
-        (tmp_path / "evaluations" / name).mkdir(parents=True)
-        result = {"model": {"folder": str(folder)}, "benchmarks": {"aime24": one}}
-        (tmp_path / "evaluations" / name / "evaluation.json").write_text(json.dumps(result))
+    write_evaluation(tmp_path / "evaluations" / "mine", run / "stages" / "sft" / "student")
+    write_evaluation(tmp_path / "evaluations" / "other", tmp_path / "other")
     found = report(run, tmp_path / "report.html", evaluations=tmp_path / "evaluations")
     (row,) = held(found.path)["benchmarks"]["rows"]
     assert (row["run"], row["stage"], row["benchmark"], row["mean"]) == (0, "sft", "aime24", 0.5)
@@ -187,3 +182,10 @@ def test_it_is_called_from_python_by_its_name() -> None:
     script = "import rl_distill.reporting.run_report, rl_distill; assert callable(rl_distill.report)"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
     assert rl_distill.report is report
+
+
+def test_a_report_of_gradients_in_a_runs_folder_is_a_page_of_its_own(run: Path, tmp_path: Path) -> None:
+    assert held(report(run, tmp_path / "report.html").path)["head"]["gradients"] == 0
+    write_gradients(run)
+    data = held(report(run, tmp_path / "report.html").path)
+    assert data["head"]["gradients"] == 1 and data["gradients"][0]["cosines"]["sft"] == {"sft": 1, "grpo": 0.4}
