@@ -1,12 +1,14 @@
 """Run folders written by hand, for reports: held-out answers, rollouts, alarms and whatever else a test wants in them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from run_costs import result, write_run
 
 from rl_distill import __version__
+from rl_distill.sealing import sealed
 
 EVALUATION = {
     "problems": {"name": "arithmetic", "split": "heldout", "num_problems": 2, "levels": [1]},
@@ -23,7 +25,10 @@ def reported_run(folder: Path, *, seed: int = 0, prompt: str = "what is {} ?", f
     write_run(folder, results, changes={"seed": seed, "evaluation": EVALUATION})
     for place, stage in enumerate(results):
         rows = [answer(f"p{one}", prompt.format(one), right=(place + one) % 2 == 0) for one in range(2)]
-        write_lines(folder / "stages" / stage / "evaluation.jsonl", rows)
+        done = folder / "stages" / stage
+        write_lines(done / "evaluation.jsonl", rows)
+        with sealed(done) as working:
+            shutil.copytree(done, working, dirs_exist_ok=True)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for place, line in enumerate(lines):
         line |= {"run/step": place, "loss": 1 / (1 + place), "reward/mean": place / 10}

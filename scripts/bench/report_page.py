@@ -23,6 +23,7 @@ from rl_distill.config import dump
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.recipe import load_recipe
 from rl_distill.reporting.run_report import report
+from rl_distill.sealing import sealed
 
 RECIPE = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
 STEPS, METRICS, PROBLEMS, GROUP, RECORDED = 400, 40, 128, 8, 20
@@ -49,15 +50,15 @@ def make_run(folder: Path, seed: int) -> None:
 
 
 def make_stage(folder: Path, name: str, chance: random.Random) -> None:
-    folder.mkdir(parents=True)
     answers = [answer(place, chance) for place in range(PROBLEMS)]
     right = sum(one["verdict"] == "correct" for one in answers) / PROBLEMS
     evaluation = {"accuracy": right, "low": right - 0.05, "high": right + 0.05, "problem_accuracy": {}}
     alarms = [{"alarm": "collapse", "step": 5, "text": "logprob/chosen fell"}] if chance.random() < 0.1 else []
     tokens = {"generated_tokens": 40_000, "trained_tokens": 40_000, "seconds": 20.0}
     result = {"stage": name, "step": STEPS, **tokens, "evaluation": evaluation, "evaluations": {}, "alarms": alarms, "work": {}}
-    (folder / "result.json").write_text(json.dumps(result))
-    write_lines(folder / "evaluation.jsonl", answers)
+    with sealed(folder) as working:
+        (working / "result.json").write_text(json.dumps(result))
+        write_lines(working / "evaluation.jsonl", answers)
 
 
 def metrics(stage: str, place: int, chance: random.Random) -> Iterator[dict[str, Any]]:
