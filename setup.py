@@ -40,6 +40,7 @@ CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
 CURATION = ["openai>=3.50", "jsonschema", "datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 finds other candidates than 1
 PANDAS = ["pandas"]
 PAPERMILL = ["papermill", "ipykernel"]
+REPORT = ["plotly>=6"]
 HARNESS = ["lm_eval[hf]>=0.4.13"]  # evaluates exported students; nothing of ours imports it
 
 setup(
@@ -60,6 +61,7 @@ setup(
             "evaluation/*.json",
             "evaluation/benchmarks/*.yaml",
             "planning/*.yaml",
+            "reporting/page/*",
         ]
     },
     install_requires=CORE,
@@ -72,6 +74,7 @@ setup(
         "curation": CURATION,
         "harness": HARNESS,
         "notebooks": [*PANDAS, *PAPERMILL, "jupyterlab"],
+        "report": REPORT,
         "dev": [
             *LORA,
             *TRL,
@@ -80,6 +83,8 @@ setup(
             *CURATION,
             *PANDAS,
             *PAPERMILL,
+            *REPORT,
+            "playwright",  # drives a browser that is there already
             "pytest",
             "pytest-xdist",
             "hypothesis",

@@ -1,6 +1,6 @@
 """Which way makes a small language model reason: zero-RL, distillation, REDI or probes? One student, one loop, one bill.
 
-Importing the package loads nothing heavy: `load_recipe`, `train`, `load_run`, `evaluate`, `compare` and `gradients` are
+Importing the package loads nothing heavy: `load_recipe`, `train`, `load_run`, `evaluate`, `compare`, `gradients` and `report` are
 looked up when first used.
 """
 
@@ -16,6 +16,7 @@ _HOMES = {
     "compare": "rl_distill.evaluation.comparison",
     "gradients": "rl_distill.analysis.gradients",
     "load_run": "rl_distill.analysis.loaded_run",
+    "report": "rl_distill.reporting.run_report",
 }
 
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rl_distill import __version__
-from rl_distill.commands import measuring, preparing, running
+from rl_distill.commands import measuring, preparing, reporting, running
 from rl_distill.errors import InputError
 
-COMMANDS = running.COMMANDS | preparing.COMMANDS | measuring.COMMANDS
+COMMANDS = running.COMMANDS | preparing.COMMANDS | measuring.COMMANDS | reporting.COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

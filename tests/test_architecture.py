@@ -48,7 +48,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Finished runs with the planner's formulas, objectives with the learner's own steps, a judge that is asked as a teacher is.
     "analysis": SAMPLING
     | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "recipe", "training", "planning"},
-    "commands": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},
+    # What the folders of runs hold, through those that write and measure them.
+    "reporting": RECORDS | {"analysis", "evaluation", "recipe", "tracking", "training"},
+    "commands": RECORDS
+    | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "reporting", "tracking", "recipe"},
     "cli": {"__init__", "commands", "errors"},
     "__main__": {"cli"},
 }
@@ -64,6 +67,7 @@ DOORS = {
     "jsonschema": "curation/chat_answer.py",
     "datasketch": "curation/near_texts.py",
     "rapidfuzz": "curation/similarity.py",
+    "plotly": "reporting/page_text.py",
 }
 LIBRARIES = {
     "torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "pydantic", "omegaconf", "yaml", "pebble", "rich",

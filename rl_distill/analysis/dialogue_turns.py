@@ -12,12 +12,13 @@ Decode = Callable[[Sequence[int]], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token that the model chose; its log-probs in nats, None where none was recorded."""
+    """A token that the model chose; log-probs in nats, and the version of the weights that sampled it. None: not recorded."""
 
     id: int
     text: str
     behavior: float | None
     reference: float | None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,25 +68,29 @@ def _stretches(sampled: Sequence[bool]) -> list[range]:
 
 def _tokens(attempt: Trajectory, places: range, decode: Decode) -> tuple[Token, ...]:
     ids = attempt.token_ids[places.start : places.stop]
-    behavior, reference = attempt.behavior_logprobs, attempt.reference_logprobs
+    behavior, reference, versions = attempt.behavior_logprobs, attempt.reference_logprobs, attempt.policy_versions
     return tuple(
         Token(
             id=attempt.token_ids[place],
             text=text,
             behavior=None if behavior is None else behavior[place],
             reference=None if reference is None else reference[place],
+            version=None if versions is None else versions[place],
         )
         for place, text in zip(places, pieces(ids, decode), strict=True)
     )
 
 
 def pieces(token_ids: Sequence[int], decode: Decode) -> Iterator[str]:
-    """What each token adds to the text. A letter that takes several tokens comes with its last one, or broken at the end."""
-    before = ""
+    """What each token adds to the text. A letter that takes several tokens comes with its last one, or broken at the end.
+
+    A token is read behind the letter before it, whatever length the text has: at its beginning some decoders leave out a space.
+    """
+    start = done = 0
     for end in range(1, len(token_ids) + 1):
-        text = decode(token_ids[:end])
+        text = decode(token_ids[start:end])
         if text.endswith("\ufffd") and end < len(token_ids):
             yield ""
             continue
-        yield text[len(before) :]
-        before = text
+        yield text[len(decode(token_ids[start:done])) :] if done > start else text
+        start, done = done, end

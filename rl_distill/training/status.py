@@ -4,7 +4,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from rl_distill.cluster.host import WORKERS
 from rl_distill.errors import InputError
@@ -14,6 +14,13 @@ from rl_distill.training.run_folder import LOCK, lock_owner
 RECENT = 10  # steps that rates are taken over
 
 
+class RunState(NamedTuple):
+    """Where a run stands, as one of four kinds and in words. `stopped` is a run that ended early without a failure."""
+
+    kind: Literal["alive", "finished", "failed", "stopped"]
+    words: str
+
+
 def status_lines(run_dir: Path) -> Iterator[str]:
     """
     Raises:
@@ -21,7 +28,7 @@ def status_lines(run_dir: Path) -> Iterator[str]:
     """
     if not (run_dir / "recipe.yaml").is_file():
         raise InputError("RUN", f"{str(run_dir)!r} holds no run", "give the folder of a run (its run_dir)")
-    yield f"{run_dir}: {_state(run_dir)}"
+    yield f"{run_dir}: {run_state(run_dir).words}"
     rows = _metrics(run_dir)
     if rows:
         yield from _progress(rows)
@@ -33,15 +40,16 @@ def status_lines(run_dir: Path) -> Iterator[str]:
             yield f"{row['role']} {row['rank']:<{13 - len(row['role'])}}{row['pid']:>9}  {row['host']:<20}{version:>8}"
 
 
-def _state(run_dir: Path) -> str:
+def run_state(run_dir: Path) -> RunState:
+    """What became of a run, as its folder says: whoever works in it holds its lock."""
     if _locked(run_dir):
-        return f"at work, driven by {lock_owner(run_dir)}"
+        return RunState("alive", f"at work, driven by {lock_owner(run_dir)}")
     if (run_dir / "summary.json").exists():
-        return "finished"
+        return RunState("finished", "finished")
     failure = run_dir / "failure.log"
     if failure.exists():
-        return f"stopped; what failed last is in {failure}"
-    return "stopped before its end; the command that started it continues it"
+        return RunState("failed", f"stopped; what failed last is in {failure}")
+    return RunState("stopped", "stopped before its end; the command that started it continues it")
 
 
 def _locked(run_dir: Path) -> bool:

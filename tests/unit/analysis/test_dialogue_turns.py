@@ -1,5 +1,6 @@
 """Tokens of turns: none is lost, none belongs to somebody else."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -54,3 +55,23 @@ def test_a_letter_of_several_tokens_comes_with_its_last_one_and_nothing_is_lost(
     found = list(pieces(token_ids, decode_bytes))
     assert len(found) == len(token_ids) and "".join(found) == text and found[1:3] == ["", "é"]
     assert list(pieces(token_ids[:2], decode_bytes)) == ["n", "\ufffd"]  # cut off inside a letter
+
+
+def test_a_long_text_is_read_in_time_that_grows_with_its_length() -> None:
+    """Decoding everything anew for each token takes the square of it, minutes for the answers of a reasoning model."""
+    read = 0
+
+    def count(ids: Sequence[int]) -> str:
+        nonlocal read
+        read += len(ids)
+        return "".join(map(chr, ids))
+
+    assert "".join(pieces([97] * 500, count)) == "a" * 500
+    assert read < 5 * 500
+
+
+def test_a_space_that_a_decoder_leaves_out_at_the_beginning_stays_between_words() -> None:
+    def decode_words(ids: Sequence[int]) -> str:
+        return " ".join("ab"[one] for one in ids)
+
+    assert list(pieces([0, 1, 0], decode_words)) == ["a", " b", " a"]

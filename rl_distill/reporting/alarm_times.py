@@ -1,0 +1,43 @@
+"""When which alarm rang: from the metrics of every step, with what it said from the results of finished stages."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rl_distill.reporting.run_facts import RunFacts
+
+RINGS = "alarm/"
+
+
+def alarm_data(runs: Sequence[RunFacts]) -> dict[str, Any]:
+    """`stages`: the steps of the run that each took; `alarms`: from the first to the last step of each unbroken ring."""
+    stages, rings = [], []
+    for number, run in enumerate(runs):
+        for stage, found in groupby(run.metrics, key=lambda row: row["stage"]):
+            rows = list(found)
+            steps = [_step(row) for row in rows]
+            stages.append({"run": number, "stage": stage, "first": steps[0], "last": steps[-1]})
+            rings += [{"run": number, "stage": stage, **ring} for ring in _rings(rows, _said(run, stage))]
+    return {"stages": stages, "alarms": rings}
+
+
+def _rings(rows: Sequence[Mapping[str, Any]], said: Mapping[tuple[str, int], str]) -> Iterator[dict[str, Any]]:
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(RINGS) or f"/{RINGS}" in name)
+    for name in names:
+        objective, _, alarm = name.rpartition(RINGS)
+        for rings, found in groupby(rows, key=lambda row: row.get(name, 0.0) > 0):
+            if rings:
+                spell = list(found)
+                text = next((text for row in spell if (text := said.get((alarm, row["step"])))), "")
+                beside = objective.strip("/").removeprefix("beside/")
+                yield {"alarm": alarm, "beside": beside, "first": _step(spell[0]), "last": _step(spell[-1]), "text": text}
+
+
+def _said(run: RunFacts, stage: str) -> dict[tuple[str, int], str]:
+    """By alarm and step; an alarm of an objective beside the stage's own is named with it."""
+    found = run.results.get(stage, {}).get("alarms") or []
+    return {(str(one["alarm"]).partition(":")[0], int(one["step"])): str(one["text"]) for one in found}
+
+
+def _step(row: Mapping[str, Any]) -> float:
+    return float(row.get("run/step", row["step"]))
