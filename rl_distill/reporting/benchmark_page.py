@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rl_distill.errors import InputError
-from rl_distill.evaluation.evaluation_folder import RESULT, SAMPLES
+from rl_distill.evaluation.evaluation_folder import SAMPLES
+from rl_distill.evaluation.stored_result import RESULT
 from rl_distill.reporting.measured_sets import letters, settings_key
 from rl_distill.reporting.notes import readable
 from rl_distill.reporting.payload import rounded
