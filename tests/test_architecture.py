@@ -48,7 +48,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Finished runs with the planner's formulas, objectives with the learner's own steps, a judge that is asked as a teacher is.
     "analysis": SAMPLING
     | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "recipe", "training", "planning"},
-    "commands": RECORDS | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe"},
+    "sweeps": SAMPLING | {"evaluation", "cluster", "tracking", "recipe", "training", "algorithms", "analysis"},
+    "commands": RECORDS
+    | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "tracking", "recipe", "sweeps"},
     "cli": {"__init__", "commands", "errors"},
     "__main__": {"cli"},
 }
