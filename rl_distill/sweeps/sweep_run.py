@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -23,7 +23,8 @@ from rl_distill.sweeps.cells import Cells, cells_of
 from rl_distill.sweeps.plan import PlannedCell, plan, plan_lines
 from rl_distill.sweeps.results import CellResult, cell_result, result_data, rows_of
 from rl_distill.sweeps.settings import Sweep, Values, load_sweep
-from rl_distill.sweeps.sweep_table import SCHEMA, as_csv, as_latex, as_markdown, row_data
+from rl_distill.sweeps.sweep_table import COLUMNS, SCHEMA, as_csv, as_latex, as_markdown, row_data, table_cells
+from rl_distill.sweeps.wandb_table import log_table
 from rl_distill.training.interruption import graceful_stop
 
 Say = Callable[[str], None]
@@ -78,7 +79,7 @@ def run_sweep(path: Path, overrides: Sequence[str] = (), *, address: str | None 
             say(f"{len(planned) - len(open_cells)} of {len(planned)} cells are done")
         if open_cells:
             _run(sweep, open_cells, command, address, say)
-        return _written(sweep, cells, [cell_result(one) for one in planned])
+        return _written(sweep, cells, [cell_result(one) for one in planned], say)
 
 
 def _run(sweep: Sweep, planned: Sequence[PlannedCell], command: list[str], address: str | None, say: Say) -> None:
@@ -118,7 +119,7 @@ def _said(result: CellResult) -> str:
     return f"accuracy {result.accuracy:.3f}" + (f", alarms: {', '.join(result.alarms)}" if result.alarms else "")
 
 
-def _written(sweep: Sweep, cells: Cells, results: Sequence[CellResult]) -> SweepOutcome:
+def _written(sweep: Sweep, cells: Cells, results: Sequence[CellResult], say: Say) -> SweepOutcome:
     rows = rows_of(results, cells.baseline)
     table = as_markdown(rows, cells.baseline, seeds=len(sweep.seeds))
     data = {
@@ -137,6 +138,11 @@ def _written(sweep: Sweep, cells: Cells, results: Sequence[CellResult]) -> Sweep
     }
     for name, text in texts.items():
         (sweep.path / name).write_text(text, encoding="utf-8")
+    wandb = next((cell.recipe.tracking.wandb for cell in cells.cells if cell.recipe.tracking.wandb), None)
+    if wandb is not None:
+        shown = replace(wandb, tags=(sweep.name,))
+        lines = [table_cells(row) for row in rows]
+        log_table(shown, folder=sweep.path, name=sweep.name, resolved=dump(sweep), columns=COLUMNS, rows=lines, say=say)
     bad = [one for one in results if one.account.state not in ("done", "stopped")]
     return SweepOutcome(
         folder=sweep.path,

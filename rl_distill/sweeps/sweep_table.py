@@ -10,8 +10,8 @@ from rl_distill.evaluation.over_seeds import MeanOverSeeds
 from rl_distill.sweeps.results import COSTS, Row
 
 SCHEMA = "rl_distill.sweep/1"
-HEADER = (
-    *("cell", "seeds", "accuracy", "95 % interval", "difference", "95 % interval", "p", "p (Holm)", "alarms"),
+COLUMNS = (
+    *("cell", "seeds", "accuracy", "95 % interval", "difference", "its 95 % interval", "p", "p (Holm)", "alarms"),
     *("teacher tokens", "sampled tokens", "trained tokens", "student FLOPs", "device seconds", "remarks"),
 )
 CSV_HEADER = (
@@ -28,10 +28,11 @@ def as_markdown(rows: Sequence[Row], baseline: str | None, *, seeds: int) -> str
         notes.append(f"Difference: to {baseline}, paired by seed; p of the paired t test, corrected for all rows after Holm.")
     if seeds == 1:
         notes.append("One seed: no interval and no test. `rl-distill compare A B` compares two of the runs problem by problem.")
-    return "\n".join([markdown(HEADER, [_cells(row) for row in rows]), "", *notes])
+    return "\n".join([markdown(COLUMNS, [table_cells(row) for row in rows]), "", *notes])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def table_cells(row: Row) -> tuple[str, ...]:
+    """As text, below `COLUMNS`."""
     accuracy, difference = row.accuracy, row.difference
     return (
         row.variant,

@@ -120,9 +120,8 @@ class _Run:
 
     def _base(self) -> None:
         """The student as the run finds it, measured; a seeded one is made once and comes from the cache afterwards."""
-        if self._finished(BASE) or self._taken_over(BASE):
-            return
-        self._make_base()
+        if not self._finished(BASE) and not self._taken_over(BASE):
+            self._make_base()
         self.shared.give(BASE, self.folder, self.records)
 
     def _make_base(self) -> None:
@@ -183,6 +182,7 @@ class _Run:
 
     def _stage(self, name: str, training: Training, start: str | None) -> None:
         if name != BASE and (self._finished(name) or self._taken_over(name)):
+            self.shared.give(name, self.folder, self.records)  # a run that was killed may not have come to it
             return
         if self.stop.signal_name:
             raise Interrupted(f"stopped by {self.stop.signal_name} before stage {name!r}; everything before it is saved")

@@ -63,6 +63,7 @@ class SharedStages:
         by_key = {entry.name: entry for entry in entries}
         keys = stage_keys(recipe) if by_key else {}
         self._entries = {name: by_key[key] for name, key in keys.items() if key in by_key}
+        self._names = list(keys)
 
     def take(self, name: str, folder: RunFolder, records: Records) -> dict[str, Any] | None:
         """Put a stage into a run's folder if another run has left it; returns its result.
@@ -82,28 +83,34 @@ class SharedStages:
         return result
 
     def give(self, name: str, folder: RunFolder, records: Records) -> None:
-        """Leave a stage that is just finished for the others. Another run may have left the same one, and a third may read it."""
+        """Leave a finished stage for the others. Another run may have left the same one, and a third may be reading it."""
         entry = self._entries.get(name)
         if entry is None or (entry.is_dir() and damage(entry) is None):
             return
-        start = folder.start(name)
-        begun = json.loads(start.read_text()) if start.exists() else records.positions()
         records.sync()
+        begun, ended = self._stretch(name, folder, records)
         try:
             with sealed(entry) as working:
                 shutil.copytree(folder.stage(name), working / "stage", ignore=shutil.ignore_patterns(MANIFEST))
                 (working / "records").mkdir()
                 for record, path in RECORDS.items():
-                    (working / "records" / record).write_bytes(_from(folder.path / path, begun[record]))
+                    (working / "records" / record).write_bytes(_between(folder.path / path, begun[record], ended[record]))
         except OSError:
             if not entry.is_dir() or damage(entry) is not None:
                 raise
 
+    def _stretch(self, name: str, folder: RunFolder, records: Records) -> tuple[dict[str, int], dict[str, int]]:
+        """Where the stage's part of the records begins and ends; a base that came from the cache has none."""
+        later = (folder.start(other) for other in self._names[self._names.index(name) + 1 :])
+        ended = next((json.loads(start.read_text()) for start in later if start.exists()), records.positions())
+        start = folder.start(name)
+        return (json.loads(start.read_text()) if start.exists() else ended), ended
 
-def _from(path: Path, start: int) -> bytes:
+
+def _between(path: Path, start: int, end: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
-        return file.read()
+        return file.read(end - start)
 
 
 @cache

@@ -1,10 +1,8 @@
 """Sweeps on real Ray Tune: one table, stages trained once, kills and failures that cost nothing but themselves, alarms."""
 
 import json
-import os
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +50,12 @@ def test_a_sweep_killed_and_continued_trains_shared_stages_once_and_each_cell_as
         {"name": "broken", "set": {"stages.redi.source.problems": {"name": "jsonl", "path": str(tmp_path / "rows.jsonl")}}},
     ]
     (tmp_path / "rows.jsonl").write_text("{}\n")  # there, and no row
-    path, out = write_sweep(
-        tmp_path, taught("sft"), taught("redi", steps=4), arms=arms, baseline="alpha0", stop_on=["collapse"], cpus=2
-    )
+    path, out = write_sweep(tmp_path, taught("sft"), taught("redi", steps=4), arms=arms, baseline="alpha0", stop_on=["collapse"])
     process = start_cli("sweep", path)
     while not list(out.glob("cells/*/stages/sft/result.json")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
     process = start_cli("sweep", path)
     printed, errors = process.communicate(timeout=900)
@@ -75,11 +71,9 @@ def test_a_sweep_killed_and_continued_trains_shared_stages_once_and_each_cell_as
     assert all(name in printed for name in states) and (out / "table.csv").is_file() and (out / "table.tex").is_file()
 
     logs = {log.stem: log.read_text() for log in (out / "logs").glob("*.log")}
-    made = Counter(
-        line.partition(":")[0] for log in logs.values() for line in log.splitlines() if line.startswith("sft: 2 steps")
-        and not line.endswith("taken over")
-    )  # fmt: skip
-    assert made["sft"] == 1, logs
+    lines = [line for log in logs.values() for line in log.splitlines() if line.startswith("sft: 2 steps")]
+    assert sum(not line.endswith("taken over") for line in lines) <= 1, logs
+    assert sum(line.endswith("taken over") for line in lines) >= 2, logs
     for cell in found["cells"][:2]:
         alone = tmp_path / f"alone-{cell['variant']}"
         resolved = out / cell["run"] / "recipe.yaml"

@@ -95,3 +95,14 @@ def test_a_damaged_entry_is_trained_again_and_left_intact(recipes, tmp_path: Pat
     assert (
         damage(entry) is None and outcome(recipes[1].run_dir)["weights"]["sft"] == outcome(recipes[0].run_dir)["weights"]["sft"]
     )
+
+
+def test_a_run_that_was_killed_before_it_left_a_stage_leaves_it_when_it_goes_on(recipes, tmp_path: Path) -> None:
+    run(recipes[0])
+    run(recipes[0], tmp_path / "store")  # every stage is finished, and later ones have written behind them
+    said = run(recipes[1], tmp_path / "store")
+    assert [line.split(":")[0] for line in said if line.endswith("; taken over")] == ["base", "sft"]
+    alone = recipes[1].run_dir.with_name("alone")
+    train(load_recipe(recipes[1].path, [f"run_dir={alone}"]), said.append)
+    assert outcome(recipes[1].run_dir)["weights"] == outcome(alone)["weights"]
+    assert outcome(recipes[1].run_dir)["records"] == outcome(alone)["records"]

@@ -15,7 +15,7 @@ from rl_distill.sweeps.accounts import Account
 from rl_distill.sweeps.cells import Cell
 from rl_distill.sweeps.plan import PlannedCell
 from rl_distill.sweeps.results import COSTS, CellResult, Row, rows_of
-from rl_distill.sweeps.sweep_table import as_csv, as_latex, as_markdown, row_data
+from rl_distill.sweeps.sweep_table import as_csv, as_latex, as_markdown, row_data, table_cells
 
 SETTINGS: dict[str, Any] = {"problems_hash": "one", "version": None, "prompt": {}, "grader": [], "sampling": {}}
 RECIPE: Recipe = None  # type: ignore[assignment]  # the table reads results only
@@ -91,7 +91,8 @@ def test_an_alarm_that_stopped_a_cell_is_counted_and_said() -> None:
 def test_one_seed_has_no_interval_and_the_table_says_so() -> None:
     found = list(rows(BASELINE[0], BETTER[0]).values())
     table = as_markdown(found, "base", seeds=1)
-    assert "+0.110 |             - |" in table and "One seed: no interval and no test." in table
+    assert table_cells(found[1])[2:8] == ("0.610", "-", "+0.110", "-", "-", "-")
+    assert "One seed: no interval and no test." in table
     assert "One seed" not in as_markdown(found, "base", seeds=2)
 
 
