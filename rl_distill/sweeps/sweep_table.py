@@ -11,7 +11,7 @@ from rl_distill.sweeps.results import COSTS, Row
 
 SCHEMA = "rl_distill.sweep/1"
 COLUMNS = (
-    *("cell", "seeds", "accuracy", "95 % interval", "difference", "its 95 % interval", "p", "p (Holm)", "alarms"),
+    *("cell", "seeds", "accuracy", "95 % interval", "difference", "its 95 % interval", "p value", "p (Holm)", "alarms"),
     *("teacher tokens", "sampled tokens", "trained tokens", "student FLOPs", "device seconds", "remarks"),
 )
 CSV_HEADER = (

@@ -32,11 +32,12 @@ def write_sweep(folder: Path, *stages: dict[str, Any], **keys: Any) -> tuple[Pat
 
 
 def outcome(run_dir: Path) -> dict[str, Any]:
-    """What training decides."""
+    """What training decides; a base from the cache has no lines of its own."""
     results = {path.parent.name: json.loads(path.read_text()) for path in run_dir.glob("stages/*/result.json")}
+    ledger = (run_dir / "ledger.jsonl").read_text().splitlines()
     return {
         "weights": (run_dir / "final" / "model.safetensors").read_bytes(),
-        "ledger": (run_dir / "ledger.jsonl").read_bytes(),
+        "ledger": [line for line in ledger if json.loads(line)["stage"] != "base"],
         "accuracy": {name: result["evaluation"]["problem_accuracy"] for name, result in results.items()},
     }
 
