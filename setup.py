@@ -36,11 +36,11 @@ CORE = [
 LORA = ["peft"]
 TRL = ["trl>=1.0", "accelerate"]
 WANDB = ["wandb>=0.31"]
-CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil"]
 CURATION = ["openai>=3.50", "jsonschema", "datasketch>=2", "rapidfuzz>=3"]  # datasketch 2 finds other candidates than 1
 PANDAS = ["pandas"]
 PAPERMILL = ["papermill", "ipykernel"]
 REPORT = ["plotly>=6"]
+CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil", *PANDAS]  # Ray Tune reads pandas
 HARNESS = ["lm_eval[hf]>=0.4.13"]  # evaluates exported students; nothing of ours imports it
 
 setup(

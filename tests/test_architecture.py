@@ -50,8 +50,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"batch", "algorithms", "learning", "evaluation", "curation", "cluster", "tracking", "recipe", "training", "planning"},
     # What the folders of runs hold, through those that write and measure them.
     "reporting": RECORDS | {"analysis", "evaluation", "recipe", "tracking", "training"},
+    "sweeps": SAMPLING | {"evaluation", "cluster", "tracking", "recipe", "training", "algorithms", "analysis"},
     "commands": RECORDS
-    | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "reporting", "tracking", "recipe"},
+    | {"training", "doctor", "planning", "curation", "evaluation", "analysis", "reporting", "tracking", "recipe", "sweeps"},
     "cli": {"__init__", "commands", "errors"},
     "__main__": {"cli"},
 }

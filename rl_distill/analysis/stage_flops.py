@@ -4,19 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from rl_distill.analysis.run_records import RunRecord, StageRecord
-from rl_distill.cluster.memory import ModelSize
 from rl_distill.errors import InputError
 from rl_distill.models.loading import load_settings, skeleton
-from rl_distill.models.lora import adapter_weights
-from rl_distill.planning.flops import decoding_flops, forward_flops, training_flops
-from rl_distill.planning.shape import ModelShape, shape_of
+from rl_distill.models.lora import Lora
 from rl_distill.recipe import BASE
+from rl_distill.training.flops import sampled_flops, scored_flops, trained_flops
+from rl_distill.training.model_shape import ModelShape, counted_shape
 from rl_distill.training.student import SeededModel
 
-Counts = Mapping[str, float]
+Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +38,17 @@ def flops_of(run: RunRecord, stage: StageRecord) -> tuple[Flops, str]:
     shape, why = student_shape(run, stage)
     if shape is None:
         return UNKNOWN, why
-    evaluation = None if evaluations is None else _sampled(shape, evaluations)
+    evaluation = None if evaluations is None else sampled_flops(shape, evaluations)
     if work.get("steps", 0) != stage.result["step"]:
         found = Flops(sampling=None, scoring=None, training=None, teacher=None, evaluation=evaluation)
         return found, "an earlier version of this package, which did not count, made some of its steps"
     reference, why_reference = _scored(run, "reference", work, shape)
     teacher, why_teacher = _scored(run, "teacher", work, shape)
-    own = _forward(shape, "proximal", work)
+    own = scored_flops(shape, "proximal", work)
     found = Flops(
-        sampling=_sampled(shape, work),
+        sampling=sampled_flops(shape, work),
         scoring=None if reference is None else reference + own,
-        training=training_flops(shape, **_rows("training", work), checkpointing=_checkpointing(run, stage.name)),
+        training=trained_flops(shape, work, checkpointing=_checkpointing(run, stage.name)),
         teacher=teacher,
         evaluation=evaluation,
     )
@@ -64,23 +61,12 @@ def student_shape(run: RunRecord, stage: StageRecord) -> tuple[ModelShape | None
     model = run.recipe.student.model
     if not kept and not isinstance(model, str):
         return None, "no student of the run is kept"
-    shape, why = _shape_at(kept[0] if kept else Path(str(model)))
-    lora = run.recipe.student.lora
-    if shape is None or lora is None or stage.name == BASE:
-        return shape, why
-    plain = skeleton(load_settings(str(kept[0])))
-    with torch.device("meta"):
-        lora.inject(plain, 0)
-    adapters = sum(parameter.numel() for parameter in adapter_weights(plain).values())
-    size = ModelSize(trained=adapters, frozen=shape.size.trained, weight_bytes=4)
-    return ModelShape(**{name: getattr(shape, name) for name in shape.__slots__} | {"size": size}), ""
+    return _shape_at(kept[0] if kept else Path(str(model)), None if stage.name == BASE else run.recipe.student.lora)
 
 
-def _shape_at(folder: Path | str) -> tuple[ModelShape | None, str]:
+def _shape_at(folder: Path | str, lora: Lora | None = None) -> tuple[ModelShape | None, str]:
     try:
-        model = skeleton(load_settings(str(folder)))
-        size = ModelSize(trained=sum(one.numel() for one in model.parameters()), frozen=0, weight_bytes=4)
-        return shape_of(model, size, tensors=0, outgoing_bytes=0), ""
+        return counted_shape(lambda: skeleton(load_settings(str(folder))), lora), ""
     except InputError as error:
         return None, f"the shape of {str(folder)!r} is not known ({error.problem})"
 
@@ -90,21 +76,7 @@ def _scored(run: RunRecord, who: str, work: Counts, student: ModelShape) -> tupl
         return 0.0, ""
     name = run.recipe.reference if who == "reference" else run.recipe.teacher
     shape, why = (student, "") if name is None or run.recipe.is_student(name) else _shape_at(name)
-    return (None, why) if shape is None else (_forward(shape, who, work), "")
-
-
-def _forward(shape: ModelShape, who: str, work: Counts) -> float:
-    return forward_flops(shape, **_rows(who, work))
-
-
-def _rows(who: str, work: Counts) -> dict[str, float]:
-    return {name: work.get(f"{who}/{name}", 0) for name in ("tokens", "squares", "logits")}
-
-
-def _sampled(shape: ModelShape, work: Counts) -> float:
-    counts = {name: work.get(f"sampling/{name}", 0) for name in ("prompt_tokens", "prompt_squares", "tokens", "context")}
-    prompts = forward_flops(shape, tokens=counts["prompt_tokens"], squares=counts["prompt_squares"])
-    return prompts + decoding_flops(shape, tokens=counts["tokens"], context=counts["context"])
+    return (None, why) if shape is None else (scored_flops(shape, who, work), "")
 
 
 def _checkpointing(run: RunRecord, name: str) -> bool:

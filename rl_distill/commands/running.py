@@ -1,6 +1,7 @@
 """Commands that run a recipe, or look into a run."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -16,34 +17,24 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> int:
-    from rl_distill.analysis.dialogue_page import write_dialogue_page
-    from rl_distill.analysis.dialogue_record import has_dialogues
-    from rl_distill.analysis.plots import plot_run
-    from rl_distill.analysis.table import HEADER, markdown, route_rows
+    from rl_distill.analysis.run_pages import write_run_pages
     from rl_distill.recipe import load_recipe
-    from rl_distill.tracking import read_metrics
     from rl_distill.training.failure import failure_report
     from rl_distill.training.run import train
 
     recipe = load_recipe(parsed.recipe, parsed.overrides)
     try:
         summary = train(recipe, say=lambda line: print(line, flush=True))
-        table = markdown(HEADER, route_rows(summary["routes"]))
-        (recipe.folder / "table.md").write_text(table + "\n")
-        plot_run(summary["routes"], read_metrics(recipe.folder / "metrics.jsonl"), recipe.folder / "curves.png")
-        page = write_dialogue_page(recipe.folder) if has_dialogues(recipe.folder) else None
+        pages = write_run_pages(recipe.folder, summary)
     except InputError:
         raise
     except (Exception, KeyboardInterrupt) as error:
         command = ["rl-distill", "train", str(parsed.recipe), *parsed.overrides]
         print(failure_report(error, recipe.folder, command), file=sys.stderr)
         return 1
-    print(
-        f"\n{table}\n\ntable: {recipe.folder / 'table.md'}   figure: {recipe.folder / 'curves.png'}   "
-        f"student: {recipe.folder / 'final'}"
-    )
-    if page is not None:
-        print(f"dialogues: {page}")
+    print(f"\n{pages.table}\n\ntable: {pages.table_file}   figure: {pages.curves}   student: {recipe.folder / 'final'}")
+    if pages.dialogues is not None:
+        print(f"dialogues: {pages.dialogues}")
     return 0
 
 
@@ -103,8 +94,35 @@ def _dialogues(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("sweep", type=Path, metavar="SWEEP", help="YAML file, see experiments/sweeps")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="of the sweep's file, for example seeds=[0,1]")
+    command.add_argument("--dry-run", action="store_true", help="check every cell, say what they share; run nothing")
+    command.add_argument("--address", metavar="HOST:PORT", help="of a running Ray cluster, or auto; none takes this machine")
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    from rl_distill.sweeps.sweep_run import dry_run, run_sweep
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    if parsed.dry_run:
+        dry_run(parsed.sweep, parsed.overrides, say)
+        return 0
+    outcome = run_sweep(parsed.sweep, parsed.overrides, address=parsed.address, say=say)
+    print(f"\n{outcome.table}\n\nfiles: {'   '.join(map(str, outcome.files))}")
+    if not outcome.unfinished:
+        return 0
+    address = ["--address", parsed.address] if parsed.address else []
+    command = shlex.join(["rl-distill", "sweep", str(parsed.sweep), *parsed.overrides, *address])
+    print("\n".join([*outcome.unfinished, f"what is done is saved; continue with: {command}"]), file=sys.stderr)
+    return 1
+
+
 COMMANDS = {
     "train": Command("run the stages of a recipe, or continue its run folder", _train_arguments, _train),
+    "sweep": Command("many runs of a recipe that differ in some keys, side by side, and one table", _sweep_arguments, _sweep),
     "replay": Command(
         "repeat a run from its records, and see that every number is the same to the bit", _replay_arguments, _replay
     ),

@@ -111,6 +111,11 @@ def _compared(name: str, one: Measured, other: Measured, seed: int) -> Compariso
     )
 
 
+def why_not_comparable(before: MeasuredBenchmark, after: MeasuredBenchmark) -> str | None:
+    """What was different when the two were measured; None where they can be compared."""
+    return next((what for key, what in _NAMES.items() if before.settings[key] != after.settings[key]), None)
+
+
 def _check_same(name: str, before: MeasuredBenchmark, after: MeasuredBenchmark) -> None:
     for key, what in _NAMES.items():
         for place, then, now in differences({key: before.settings[key]}, {key: after.settings[key]}):

@@ -1,7 +1,7 @@
-"""Student's t: how much wider an interval has to be where few problems estimate their own spread."""
+"""Student's t: how much wider an interval has to be where few problems, or seeds, estimate their own spread."""
 
 from functools import lru_cache
-from math import cos, inf, pi, sin, sqrt, tan
+from math import atan, cos, inf, pi, sin, sqrt, tan
 
 _HALVINGS = 60
 
@@ -24,6 +24,11 @@ def t_quantile(probability: float, degrees: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _within(middle, degrees) < 2 * probability - 1 else (low, middle)
     return sqrt(degrees) * tan(low)
+
+
+def p_of_t(t: float, degrees: int) -> float:
+    """Two-sided: how often |t| is this large or larger; 1 without degrees of freedom."""
+    return max(0.0, 1 - _within(atan(abs(t) / sqrt(degrees)), degrees)) if degrees > 0 else 1.0
 
 
 def _within(angle: float, degrees: int) -> float:

@@ -22,11 +22,11 @@ from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.planning.decoding import Batching, shard_work
 from rl_distill.planning.hardware import Hardware, Number, gpus
 from rl_distill.planning.learning_cost import micro_batch_work, pack
-from rl_distill.planning.shape import ModelShape, shape_of
 from rl_distill.planning.work import Work
 from rl_distill.rewards.accuracy import Accuracy
 from rl_distill.rollout.engine import Request, Sampling
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
+from rl_distill.training.model_shape import ModelShape, shape_of
 from rl_distill.trajectory import Sample, Trajectory
 
 SHAPES = ((32, 1), (32, 4), (128, 2), (256, 2))  # (hidden, layers)

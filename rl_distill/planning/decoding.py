@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from rl_distill.planning.flops import decoding_flops, forward_flops
-from rl_distill.planning.shape import ModelShape
 from rl_distill.planning.work import Work
+from rl_distill.training.flops import decoding_flops, forward_flops
+from rl_distill.training.model_shape import ModelShape
 
 _IDLE_FRACTION = 8  # engine hf: one idle row in so many is worth a change of the rows (`rollout.decode_loop`)
 _SCORE_VALUES = 4  # of each query head and cached position: product, masked, exponential, normalised

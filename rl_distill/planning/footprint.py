@@ -6,7 +6,7 @@ from rl_distill.cluster.memory import FLOAT32, rank_memory
 from rl_distill.cluster.settings import LearnerPlaces
 from rl_distill.planning.decoding import Batching
 from rl_distill.planning.learning_cost import MicroBatch
-from rl_distill.planning.shape import ModelShape
+from rl_distill.training.model_shape import ModelShape
 
 _LOGITS_COPIES = 4  # logits, log-probs, probabilities, gradient
 _WIDTH_STEP = 16  # engine hf allocates so many columns at a time

@@ -10,11 +10,11 @@ from rl_distill.planning.decoding import Batching, shard_work
 from rl_distill.planning.footprint import EngineFootprint, RankFootprint, engine_footprint, rank_footprint, rows_that_fit
 from rl_distill.planning.hardware import Hardware
 from rl_distill.planning.learning_cost import divide, exchanged_bytes, micro_batch_work, pack, update_bytes
-from rl_distill.planning.shape import ModelShape
 from rl_distill.planning.work import Work, decode_speed, learn_speed, seconds
 from rl_distill.planning.workload import Workload
 from rl_distill.recipe import Recipe
 from rl_distill.rollout.engine import torch_dtype
+from rl_distill.training.model_shape import ModelShape
 
 MEMORY_FRACTION = 0.9  # of a device that models may fill; the rest is the libraries' and fragmentation
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from rl_distill.cluster.memory import FLOAT32
 from rl_distill.cluster.settings import LearnerPlaces
-from rl_distill.planning.flops import forward_flops, training_flops
-from rl_distill.planning.shape import ModelShape
 from rl_distill.planning.work import Work
+from rl_distill.training.flops import forward_flops, training_flops
+from rl_distill.training.model_shape import ModelShape
 
 _HEAD_VALUES = 16  # of each logit, forward twice and backward: the chunk is computed again (`models.logprobs`)
 _UPDATE_BYTES = 12 * FLOAT32  # of each weight: AdamW reads four numbers and writes three, clipping and the update's norm the rest

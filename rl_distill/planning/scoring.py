@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.errors import InputError
-from rl_distill.planning.shape import ModelShape, shape_of
 from rl_distill.recipe import Recipe
+from rl_distill.training.model_shape import ModelShape, shape_of
 from rl_distill.training.preflight import scoring_models, scoring_skeleton
 from rl_distill.training.stages import Objective
 

@@ -13,13 +13,13 @@ from rl_distill.planning.decoding import Batching
 from rl_distill.planning.dialogue_work import DialogueWork, Wave, dialogue_room, dialogue_work
 from rl_distill.planning.lengths import Lengths
 from rl_distill.planning.scoring import ScoringModel, scored_by
-from rl_distill.planning.shape import ModelShape, shape_of
 from rl_distill.recipe import Recipe
 from rl_distill.rollout.dialogue import DialogueConfig
 from rl_distill.rollout.engine import torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import VllmEngineConfig
 from rl_distill.training.dataset_source import DatasetSourceConfig
+from rl_distill.training.model_shape import ModelShape, shape_of
 from rl_distill.training.preflight import model_size, student_skeleton
 from rl_distill.training.rollout_source import RolloutSourceConfig
 from rl_distill.training.stages import Stage

@@ -11,7 +11,7 @@ from rl_distill.tracking.jsonl_tracker import JsonlTracker, read_metrics
 from rl_distill.tracking.tracker import Say, Tracker, Trackers
 from rl_distill.tracking.wandb_tracker import Wandb, WandbTracker
 
-__all__ = ["TRACKERS", "RunIdentity", "Tracker", "Trackers", "Tracking", "Wandb", "open_trackers", "read_metrics"]
+__all__ = ["TRACKERS", "RunIdentity", "Tracker", "Trackers", "Tracking", "Wandb", "WandbTracker", "open_trackers", "read_metrics"]
 
 METRICS_FILE = "metrics.jsonl"
 

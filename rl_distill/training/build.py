@@ -34,6 +34,7 @@ from rl_distill.training.preflight import check_devices, engine_gpus, ineffectiv
 from rl_distill.training.rollout_source import RolloutSource, RolloutSourceConfig
 from rl_distill.training.rounds import Sampler
 from rl_distill.training.sources import Source
+from rl_distill.training.stage_limit import limit_of
 from rl_distill.training.stages import Beside, Objective, Training
 from rl_distill.training.student import SeededModel, prompter
 from rl_distill.training.tokenized import Tokenized
@@ -100,7 +101,7 @@ class Workshop:
             sync=self._sync(name, training, learner),
             mini_batches=training.mini_batches,
             steps=steps,
-            max_generated_tokens=training.max_generated_tokens,
+            limit=limit_of(self.recipe, name, training, self.tokenizer),
         )
 
     def _learner(self, name: str, training: Training, steps: int | None) -> Learner:

@@ -12,6 +12,10 @@ class Interrupted(RunError):
     """The user or the scheduler stopped the run; everything up to here is saved."""
 
 
+class StoppedByAlarm(RunError):
+    """An alarm whose action is stop has ended the run; everything up to here is saved."""
+
+
 class Reached(Exception):
     """The step is done after which a replay was told to stop."""
 

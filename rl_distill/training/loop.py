@@ -39,6 +39,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Ends a stage after the step with which an amount of its progress reaches `most`."""
+
+    amount: Callable[[Progress], float]
+    most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
     """A term of the loss with the source that its samples come from, and who writes the columns that it needs."""
 
@@ -52,9 +60,9 @@ class Feed:
 class Parts:
     """What a stage runs on.
 
-    feeds                        the stage's own objective first, then those beside it
-    sync                         brings weights to the engine; None where nothing samples from the student
-    steps, max_generated_tokens  whichever is given ends the stage
+    feeds         the stage's own objective first, then those beside it
+    sync          brings weights to the engine; None where nothing samples from the student
+    steps, limit  whichever is given ends the stage
     """
 
     feeds: tuple[Feed, ...]
@@ -62,7 +70,7 @@ class Parts:
     sync: WeightSync | None
     mini_batches: int
     steps: int | None
-    max_generated_tokens: int | None
+    limit: Limit | None
 
     def refresh(self, version: int) -> dict[str, float]:
         """Bring the learner's weights to the engine, and tell the sources that sample with them; returns metrics."""
@@ -76,7 +84,7 @@ class Parts:
     def finished(self, progress: Progress) -> bool:
         if self.steps is not None:
             return progress.step >= self.steps
-        return progress.generated_tokens >= (self.max_generated_tokens or 0)
+        return self.limit is None or self.limit.amount(progress) >= self.limit.most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

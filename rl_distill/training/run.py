@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from rl_distill.training.interruption import Interrupted, Reached, StopRequest, 
 from rl_distill.training.loop import Progress
 from rl_distill.training.measuring import measured
 from rl_distill.training.run_folder import RECORDS, SCRATCH, RunFolder
+from rl_distill.training.shared_stages import SharedStages
 from rl_distill.training.stage_run import RESULT, Records, StageRun, write_result
 from rl_distill.training.stages import Training
 from rl_distill.training.student import SeededModel, cache_folder
@@ -46,8 +47,11 @@ class Replay:
     until: int | None
 
 
-def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None) -> dict[str, Any]:
+def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None, shared: Collection[Path] = ()) -> dict[str, Any]:
     """Run a recipe, or continue its run folder. Returns what `summary.json` holds; {} of a replay that stopped before the end.
+
+    Args:
+        shared: entries of a store of stages that this run takes over, or leaves for others (`training.shared_stages`).
 
     Raises:
         InputError: the recipe or the run folder is wrong; nothing was lost.
@@ -58,7 +62,7 @@ def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None) -> 
         for change in folder.changed:
             say(f"note: {change}: what follows need not be bit for bit what it would have been")
         with graceful_stop() as stop:
-            return _Run(recipe, folder, stop, say, replay).run()
+            return _Run(recipe, folder, stop, say, replay, SharedStages(recipe, shared)).run()
     except Reached:
         return {}
     finally:
@@ -66,8 +70,10 @@ def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None) -> 
 
 
 class _Run:
-    def __init__(self, recipe: Recipe, folder: RunFolder, stop: StopRequest, say: Say, replay: Replay | None) -> None:
-        self.recipe, self.folder, self.stop, self.say = recipe, folder, stop, say
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, stop: StopRequest, say: Say, replay: Replay | None, shared: SharedStages
+    ) -> None:
+        self.recipe, self.folder, self.stop, self.say, self.shared = recipe, folder, stop, say, shared
         self.script = replay.script if replay else None
         self.until = replay.until if replay else None
         self.results: dict[str, dict[str, Any]] = {}
@@ -114,9 +120,12 @@ class _Run:
 
     def _base(self) -> None:
         """The student as the run finds it, measured; a seeded one is made once and comes from the cache afterwards."""
+        if not self._finished(BASE) and not self._taken_over(BASE):
+            self._make_base()
+        self.shared.give(BASE, self.folder, self.records)
+
+    def _make_base(self) -> None:
         model = self.recipe.student.model
-        if self._finished(BASE):
-            return
         if isinstance(model, str):
             with sealed(self.folder.stage(BASE)) as working:
                 self.results[BASE] = self._measured_base(working, model)
@@ -172,7 +181,8 @@ class _Run:
         return first | {stage.name: stage for stage in self.recipe.stages}
 
     def _stage(self, name: str, training: Training, start: str | None) -> None:
-        if name != BASE and self._finished(name):
+        if name != BASE and (self._finished(name) or self._taken_over(name)):
+            self.shared.give(name, self.folder, self.records)  # a run that was killed may not have come to it
             return
         if self.stop.signal_name:
             raise Interrupted(f"stopped by {self.stop.signal_name} before stage {name!r}; everything before it is saved")
@@ -180,6 +190,17 @@ class _Run:
         first_step = sum(self.results[before]["step"] for before in names[: names.index(name)])
         self.results[name] = self._trained(name, training, start, first_step)
         self.say(_line(name, self.results[name]))
+        if name != BASE:
+            self.shared.give(name, self.folder, self.records)
+
+    def _taken_over(self, name: str) -> bool:
+        """Whether another run has left this stage in the store; it is this run's from now on."""
+        result = self.shared.take(name, self.folder, self.records)
+        if result is None:
+            return False
+        self.results[name] = result
+        self.say(f"{_line(name, result)}; taken over")
+        return True
 
     def _trained(self, name: str, training: Training, start: str | None, first_step: int) -> dict[str, Any]:
         """The stage's result. Where a worker is lost that it cannot do without, it goes on from its last checkpoint."""

@@ -18,13 +18,14 @@ from rl_distill.tracking import Trackers
 from rl_distill.tracking.append_log import AppendLog
 from rl_distill.training.alarms import AlarmBoard
 from rl_distill.training.build import Workshop
-from rl_distill.training.interruption import Interrupted, Reached, StopRequest
+from rl_distill.training.interruption import Interrupted, Reached, StoppedByAlarm, StopRequest
 from rl_distill.training.loop import Credit, Parts, Progress, Step, train
 from rl_distill.training.measuring import Measurement, measured, total_cost
 from rl_distill.training.run_folder import STOPPED, RunFolder
 from rl_distill.trajectory import Group
 
 RESULT = "result.json"
+MAX_STALLED_STEPS = 200
 TABLE_COLUMNS = ("problem", "prompt", "response", "verdict", "reward", "tokens", "finish_reason")
 
 
@@ -47,6 +48,16 @@ class Records:
     def sync(self) -> None:
         for log in self._logs().values():
             log.sync()
+
+    def append(self, lines: Mapping[str, str]) -> None:
+        """Take in a part of the records of another run; whoever is told of metrics hears of them too."""
+        for line in map(json.loads, lines["metrics"].splitlines()):
+            stage, step = line.pop("stage"), line.pop("step")
+            self.trackers.log(stage, step, {name: float(value) for name, value in line.items()})
+        for name, log in (("ledger", self.ledger), ("schedule", self.schedule), ("trajectories", self.trajectories)):
+            for text in lines[name].splitlines():
+                log.write(json.loads(text))
+        self.sync()
 
     def _logs(self) -> dict[str, Any]:
         logs = {"ledger": self.ledger, "schedule": self.schedule, "trajectories": self.trajectories}
@@ -85,12 +96,13 @@ class StageRun:
         self.alarms: list[dict[str, Any]] = []  # those that have fired
         self.evaluations: Mapping[str, float] | None = {}  # what they cost so far; None where it was not kept
         self._boundary: dict[str, Any] = {}  # the state at the end of the last whole step
+        self._stalled = (0.0, 0)  # the amount that its length is given in, and steps in a row that added nothing to it
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
         """Train, evaluate and seal `stages/NAME`; returns its result. `say` takes a line for the user."""
         progress = self._resume(say)
         if self.parts.finished(progress) and (alarm := self.board.stopping()):
-            raise RunError(f"alarm {alarm} stopped stage {self.name!r} after its last step; {_regardless(alarm)}")
+            raise StoppedByAlarm(f"alarm {alarm} stopped stage {self.name!r} after its last step; {_regardless(alarm)}")
         self.records.trackers.begin(self.name, self.parts.steps)
         self._boundary = self._state(progress)
         try:
@@ -159,6 +171,7 @@ class StageRun:
             self.alarms.append({"alarm": alert.alarm, "step": step, "text": alert.text})
             self.records.trackers.alert(self.name, step, alert.alarm, alert.text)
         self._boundary = self._state(progress)
+        self._check_limit_nearer(progress)
         stopping = next((alert for alert in alerts if alert.action == "stop"), None)
         if self.first_step + step == self.until:
             self._stop_for_a_look()
@@ -167,10 +180,23 @@ class StageRun:
             self._save(score)
         if stopping:
             where = f"stage {self.name!r} after step {progress.step}"
-            raise RunError(f"alarm {stopping.alarm} stopped {where}: {stopping.text}; {_regardless(stopping.alarm)}")
+            raise StoppedByAlarm(f"alarm {stopping.alarm} stopped {where}: {stopping.text}; {_regardless(stopping.alarm)}")
         if self.stop.signal_name and not self.parts.finished(progress):
             raise Interrupted(
                 f"stopped by {self.stop.signal_name} after step {progress.step} of stage {self.name!r}; that step is saved"
+            )
+
+    def _check_limit_nearer(self, progress: Progress) -> None:
+        """A stage that ends with so many trained tokens would go on for ever where there is nothing left to learn."""
+        if self.parts.limit is None:
+            return
+        amount = self.parts.limit.amount(progress)
+        self._stalled = (amount, self._stalled[1] + 1 if amount == self._stalled[0] else 0)
+        if self._stalled[1] >= MAX_STALLED_STEPS and not self.parts.finished(progress):
+            self._save()
+            raise RunError(
+                f"stage {self.name!r} came no nearer to its end in {MAX_STALLED_STEPS} steps: there was nothing to train on "
+                f"up to step {progress.step}; take other problems, or give its length otherwise"
             )
 
     def _stop_for_a_look(self) -> None:

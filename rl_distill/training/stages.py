@@ -75,9 +75,13 @@ class Beside(Objective):
     weight: float = setting(1.0, about="multiplies its loss; the stage's own algorithm has weight 1", gt=0)
 
 
+BUDGETS = ("max_generated_tokens", "max_trained_tokens", "max_flops", "max_seconds")  # lengths of no known number of steps
+LENGTHS = ("steps", "epochs", *BUDGETS)
+
+
 @config
 class Training(Objective):
-    """What a student is taught, and for how long: exactly one of `steps`, `epochs` and `max_generated_tokens`."""
+    """What a student is taught, and for how long: exactly one of `steps`, `epochs` and the four that begin with `max_`."""
 
     beside: tuple[Beside, ...] = setting((), about="further objectives whose loss is added in every step")
     learner: LearnerConfig = setting(LearnerConfig(), about="how weights change")
@@ -85,6 +89,24 @@ class Training(Objective):
     epochs: float | None = setting(None, about="passes over a data set's useful groups", gt=0)
     max_generated_tokens: int | None = setting(
         None, about="ends with the step that reaches this many sampled tokens", unit="tokens", ge=1
+    )
+    max_trained_tokens: int | None = setting(
+        None,
+        about="ends with the step that reaches this many tokens with loss, each counted every time it is trained on",
+        unit="tokens",
+        ge=1,
+    )
+    max_flops: float | None = setting(
+        None,
+        about="ends with the step that reaches this much sampling, scoring and training, a teacher that reads along included",
+        unit="FLOPs",
+        gt=0,
+    )
+    max_seconds: float | None = setting(
+        None,
+        about="ends with the step that reaches this much time, evaluations and checkpoints left out: no two runs are alike",
+        unit="s",
+        gt=0,
     )
     mini_batches: int = setting(
         1,
@@ -95,16 +117,16 @@ class Training(Objective):
 
     def __post_init__(self) -> None:
         Objective.__post_init__(self)
-        given = [name for name in ("steps", "epochs", "max_generated_tokens") if getattr(self, name) is not None]
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"its length is given by {', '.join(given) or 'nothing'}; give exactly one of steps, epochs, max_generated_tokens"
-            )
+            raise ValueError(f"its length is given by {', '.join(given) or 'nothing'}; give exactly one of {', '.join(LENGTHS)}")
         online = isinstance(self.source, RolloutSourceConfig)
         if given == ["epochs"] and online:
             raise ValueError("epochs counts passes over a data set, and rollouts have none; give steps or max_generated_tokens")
-        if given == ["max_generated_tokens"]:
-            self._check_token_budget(online)
+        if given == ["max_generated_tokens"] and not online:
+            raise ValueError("max_generated_tokens never ends a data set stage; give steps or epochs")
+        if given[0] in BUDGETS:
+            self._check_schedule()
         names = ["main", *(objective.name for objective in self.beside)]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"beside: two objectives of the stage are named {twice!r} (main is its own): rename one")
@@ -114,9 +136,7 @@ class Training(Objective):
         """Its own and those beside it."""
         return (self, *self.beside)
 
-    def _check_token_budget(self, online: bool) -> None:
-        if not online:
-            raise ValueError("max_generated_tokens never ends a data set stage; give steps or epochs")
+    def _check_schedule(self) -> None:
         if self.learner.schedule != "constant":
             raise ValueError(
                 f"learner.schedule {self.learner.schedule!r} needs a known number of steps; use constant, or give steps"

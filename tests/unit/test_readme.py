@@ -13,6 +13,7 @@ from rl_distill.curation.recipe import load_curation
 from rl_distill.models.loading import Architecture, save_pretrained
 from rl_distill.models.vocabulary import byte_bpe_tokenizer
 from rl_distill.recipe import load_recipe
+from rl_distill.sweeps.settings import load_sweep
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,8 +81,10 @@ def test_every_link_leads_somewhere(path):
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"experiments/[\w/]+\.yaml", README))))
 def test_every_recipe_it_names_loads(path):
-    curates = "# run: rl-distill curate" in (ROOT / path).read_text()
-    (load_curation if curates else load_recipe)(ROOT / path)
+    text = (ROOT / path).read_text()
+    loaders = {"train": load_recipe, "curate": load_curation, "sweep": load_sweep}
+    (load,) = [loader for command, loader in loaders.items() if f"# run: rl-distill {command} " in text]
+    load(ROOT / path)
 
 
 def test_the_table_names_every_algorithm():

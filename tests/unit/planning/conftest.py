@@ -9,8 +9,8 @@ from rl_distill.learning.learner import LearnerConfig
 from rl_distill.planning.decoding import Batching
 from rl_distill.planning.hardware import gpu
 from rl_distill.planning.lengths import assumed
-from rl_distill.planning.shape import ModelShape
 from rl_distill.planning.workload import Workload
+from rl_distill.training.model_shape import ModelShape
 
 BODY, HEAD = 2 * (4 * 64 * 64 + 3 * 64 * 192), 48 * 64
 

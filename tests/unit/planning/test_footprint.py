@@ -12,8 +12,8 @@ from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.planning.decoding import Batching
 from rl_distill.planning.footprint import activation_bytes, cache_bytes, engine_footprint, rank_footprint, rows_that_fit
 from rl_distill.planning.learning_cost import MicroBatch
-from rl_distill.planning.shape import shape_of
 from rl_distill.rollout.decode_cache import SlotCache
+from rl_distill.training.model_shape import shape_of
 
 PART = MicroBatch(rows=8, width=64, wanted=300)
 

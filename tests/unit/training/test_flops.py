@@ -16,10 +16,10 @@ from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.scorer import ModelScorer, ScorerConfig
 from rl_distill.models.loading import Architecture
 from rl_distill.models.vocabulary import arithmetic_tokenizer
-from rl_distill.planning.flops import decoding_flops, forward_flops, training_flops
-from rl_distill.planning.shape import ModelShape, shape_of
 from rl_distill.rollout.engine import Request, Sampling
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
+from rl_distill.training.flops import decoding_flops, forward_flops, training_flops
+from rl_distill.training.model_shape import ModelShape, shape_of
 from rl_distill.training.work_counts import row_work, sampling_work
 from rl_distill.trajectory import Sample, Trajectory
 

@@ -4,7 +4,25 @@ Attention takes 4 x query width FLOPs for each layer and pair of a token with on
 whole rows go through. Looking up embeddings takes none.
 """
 
-from rl_distill.planning.shape import ModelShape
+from rl_distill.training.model_shape import ModelShape
+from rl_distill.training.work_counts import WorkCounts
+
+
+def sampled_flops(shape: ModelShape, work: WorkCounts) -> float:
+    """Of what was sampled, prompts and responses."""
+    counts = {name: work.get(f"sampling/{name}", 0) for name in ("prompt_tokens", "prompt_squares", "tokens", "context")}
+    prompts = forward_flops(shape, tokens=counts["prompt_tokens"], squares=counts["prompt_squares"])
+    return prompts + decoding_flops(shape, tokens=counts["tokens"], context=counts["context"])
+
+
+def scored_flops(shape: ModelShape, who: str, work: WorkCounts) -> float:
+    """Of the rows that `who` read: reference, teacher or proximal."""
+    return forward_flops(shape, **_rows(who, work))
+
+
+def trained_flops(shape: ModelShape, work: WorkCounts, *, checkpointing: bool) -> float:
+    """Of the rows that were trained on."""
+    return training_flops(shape, **_rows("training", work), checkpointing=checkpointing)
 
 
 def forward_flops(shape: ModelShape, *, tokens: float, squares: float, logits: float = 0) -> float:
@@ -33,6 +51,10 @@ def decoding_flops(shape: ModelShape, *, tokens: float, context: float) -> float
         context: positions that each looks at, added up.
     """
     return 2 * (shape.body + shape.head) * tokens + _attention(shape, context)
+
+
+def _rows(who: str, work: WorkCounts) -> dict[str, float]:
+    return {name: work.get(f"{who}/{name}", 0) for name in ("tokens", "squares", "logits")}
 
 
 def _attention(shape: ModelShape, pairs: float) -> float:

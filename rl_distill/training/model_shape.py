@@ -1,10 +1,14 @@
-"""A model's sizes, read from its skeleton: all that the planner knows of it."""
+"""A model's sizes, read from its skeleton: all that formulas of FLOPs and the planner know of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.errors import InputError
+from rl_distill.models.lora import Lora, adapter_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +87,25 @@ def shape_of(model: Any, size: ModelSize, *, tensors: int, outgoing_bytes: int) 
         tensors=tensors,
         outgoing_bytes=outgoing_bytes,
     )
+
+
+def counted_shape(make: Callable[[], Any], lora: Lora | None = None) -> ModelShape:
+    """For counting FLOPs.
+
+    Args:
+        make: builds the skeleton without adapters; adapters are put into one of its own.
+        lora: adapters that are trained beside frozen weights; none trains all weights.
+
+    Raises:
+        InputError: it is no dense decoder.
+    """
+    plain = make()
+    size = ModelSize(trained=sum(one.numel() for one in plain.parameters()), frozen=0, weight_bytes=4)
+    shape = shape_of(plain, size, tensors=0, outgoing_bytes=0)
+    if lora is None:
+        return shape
+    adapted = make()
+    with torch.device("meta"):
+        lora.inject(adapted, 0)
+    adapters = sum(parameter.numel() for parameter in adapter_weights(adapted).values())
+    return replace(shape, size=ModelSize(trained=adapters, frozen=size.trained, weight_bytes=4))

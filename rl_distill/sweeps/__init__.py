@@ -1,0 +1,1 @@
+"""Many runs of one recipe: cells, what they share, one table."""

@@ -1,0 +1,159 @@
+"""What became of each cell, from its run folder, and what its variants come to over seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from rl_distill.analysis.cost_amounts import Cost
+from rl_distill.analysis.costs import run_costs
+from rl_distill.evaluation.comparison import why_not_comparable
+from rl_distill.evaluation.measured import IN_RUN, MeasuredBenchmark, read_measured
+from rl_distill.evaluation.over_seeds import MeanOverSeeds, holm, mean_over_seeds
+from rl_distill.sweeps.accounts import Account
+from rl_distill.sweeps.plan import PlannedCell
+
+COSTS = ("teacher_tokens", "sampled_tokens", "trained_tokens", "student_flops", "device_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """
+    accuracy  held out, of the outcome stage, with its interval over problems; None of a cell that is not done
+    alarms    names of those that fired in it, also before it was stopped
+    costs     of the way from base to the outcome, by name; None is not known
+    """
+
+    planned: PlannedCell
+    account: Account
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    measured: MeasuredBenchmark | None = None
+    alarms: tuple[str, ...] = ()
+    costs: Mapping[str, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A variant over its seeds.
+
+    seeds       that are done
+    difference  to the baseline, paired by seed; None of the baseline, or where nothing can be compared
+    corrected   its p value among those of all rows (Holm)
+    costs       means over seeds; None is not known
+    remarks     what a reader has to know, a line each
+    """
+
+    variant: str
+    planned_seeds: int
+    seeds: tuple[int, ...]
+    accuracy: MeanOverSeeds | None
+    difference: MeanOverSeeds | None
+    corrected: float | None
+    alarms: Mapping[str, int]
+    costs: Mapping[str, float | None]
+    remarks: tuple[str, ...]
+
+
+def cell_result(planned: PlannedCell) -> CellResult:
+    """
+    Raises:
+        InputError: the run folder of a cell that is done is damaged.
+    """
+    account, folder, outcome = planned.ended(), planned.folder, planned.cell.outcome
+    if account.state != "done":
+        alarms = (account.reason.split()[1],) if account.state == "stopped" else ()
+        return CellResult(planned=planned, account=account, alarms=alarms)
+    evaluation = json.loads((folder / "stages" / outcome / "result.json").read_text())["evaluation"]
+    summary = json.loads((folder / "summary.json").read_text())
+    route = next(route for route in run_costs(folder).routes if route.name == outcome)
+    return CellResult(
+        planned=planned,
+        account=account,
+        **{name: evaluation[name] for name in ("accuracy", "low", "high")},
+        measured=read_measured(f"{folder}:{outcome}").benchmarks[IN_RUN],
+        alarms=tuple(dict.fromkeys(alarm["alarm"] for alarm in summary["alarms"])),
+        costs=_costs(route.cost),
+    )
+
+
+def _costs(cost: Cost) -> dict[str, float | None]:
+    return {name: getattr(cost, name) for name in COSTS}
+
+
+def rows_of(results: Sequence[CellResult], baseline: str | None) -> list[Row]:
+    """One for each variant, in their order. All p values of the table are corrected together."""
+    variants: dict[str, list[CellResult]] = {}
+    for result in results:
+        variants.setdefault(result.planned.cell.variant, []).append(result)
+    against = variants.get(baseline, []) if baseline is not None else []
+    compared = {name: _difference(found, against) for name, found in variants.items() if against and name != baseline}
+    p_values = {name: one.p_value for name, (one, _) in compared.items() if one is not None and one.p_value is not None}
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [_row(name, found, *compared.get(name, (None, ())), corrected.get(name)) for name, found in variants.items()]
+
+
+def _difference(found: Sequence[CellResult], against: Sequence[CellResult]) -> tuple[MeanOverSeeds | None, tuple[str, ...]]:
+    """Paired by seed, with what kept seeds from being compared."""
+    by_seed = {one.planned.cell.seed: one for one in against}
+    differences, remarks = [], []
+    for one in found:
+        other = by_seed.get(one.planned.cell.seed)
+        if one.measured is None or one.accuracy is None:
+            continue
+        if other is None or other.measured is None or other.accuracy is None:
+            remarks.append(f"seed {one.planned.cell.seed} not compared: the baseline has no result")
+        elif why := why_not_comparable(other.measured, one.measured):
+            remarks.append(f"seed {one.planned.cell.seed} not compared: measured on {why} than the baseline")
+        else:
+            differences.append(one.accuracy - other.accuracy)
+    return (mean_over_seeds(differences) if differences else None), tuple(remarks)
+
+
+def _row(
+    variant: str,
+    found: Sequence[CellResult],
+    difference: MeanOverSeeds | None,
+    not_compared: Sequence[str],
+    corrected: float | None,
+) -> Row:
+    done = [one for one in found if one.accuracy is not None]
+    bad = [one for one in found if one.account.state != "done"]
+    alarms = [alarm for one in found for alarm in one.alarms]
+    return Row(
+        variant=variant,
+        planned_seeds=len(found),
+        seeds=tuple(one.planned.cell.seed for one in done),
+        accuracy=mean_over_seeds([one.accuracy for one in done if one.accuracy is not None]) if done else None,
+        difference=difference,
+        corrected=corrected,
+        alarms={alarm: alarms.count(alarm) for alarm in dict.fromkeys(alarms)},
+        costs={name: _mean([one.costs[name] for one in done if one.costs is not None]) for name in COSTS},
+        remarks=(*(f"seed {one.planned.cell.seed} {one.account.state}: {one.account.reason}" for one in bad), *not_compared),
+    )
+
+
+def _mean(amounts: Sequence[float | None]) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return fmean(known) if known and len(known) == len(amounts) else None
+
+
+def result_data(result: CellResult) -> dict[str, Any]:
+    """As `sweep.json` has it; paths from the sweep's folder."""
+    cell = result.planned.cell
+    return {
+        "name": cell.name,
+        "variant": cell.variant,
+        "seed": cell.seed,
+        "values": dict(cell.values),
+        "outcome": cell.outcome,
+        "run": f"cells/{cell.name}",
+        "log": f"logs/{cell.name}.log",
+        "state": result.account.state,
+        "reason": result.account.reason,
+        **{name: getattr(result, name) for name in ("accuracy", "low", "high", "costs")},
+        "problems_hash": result.measured.settings["problems_hash"] if result.measured else None,
+        "alarms": list(result.alarms),
+    }
