@@ -25,7 +25,7 @@ def done(variant: str, seed: int, accuracy: float, problems: str = "one", **chan
     cell = Cell(variant=variant, seed=seed, values={}, recipe=RECIPE, outcome="sft")
     nowhere = Path("nowhere")
     planned = PlannedCell(cell=cell, keys={}, shared=(), cache=None, account=nowhere, order=nowhere, log=nowhere)
-    measured = MeasuredBenchmark(settings=SETTINGS | {"problems_hash": problems}, accuracy={}, num_problems=4)
+    measured = MeasuredBenchmark(settings=SETTINGS | {"problems_hash": problems}, accuracy={}, num_problems=4, num_samples=2)
     found = CellResult(
         planned=planned,
         account=Account(state="done"),
