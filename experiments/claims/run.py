@@ -17,7 +17,7 @@ from typing import NamedTuple
 from claims import CLAIMS
 from measured import Runs
 from routes_table import routes_tables
-from verdicts import written
+from verdicts import STUDENT_T, written
 
 HERE = Path(__file__).parent
 TRACES = HERE.parent / "distillation" / "teacher_traces.py"
@@ -40,6 +40,8 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/claims"), help="where the run folders are made")
     parser.add_argument("--workers", type=int, default=2, help="recipes that train at a time, one thread each")
     options = parser.parse_args()
+    if not 2 <= len(set(options.seeds)) == len(options.seeds) <= max(STUDENT_T):
+        parser.error(f"--seeds: give two to {max(STUDENT_T)} different ones; one seed has no interval")
     options.runs.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(options.workers) as pool:
         for wave in _waves(options.runs, options.seeds):
