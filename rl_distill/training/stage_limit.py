@@ -21,14 +21,12 @@ def limit_of(recipe: Recipe, name: str, training: Training, tokenizer: Any) -> L
     """
     if training.max_flops is not None:
         return Limit(amount=_flops(recipe, name, training, tokenizer), most=training.max_flops)
-    counted: dict[str, Callable[[Progress], float]] = {
-        "max_generated_tokens": lambda progress: progress.generated_tokens,
-        "max_trained_tokens": lambda progress: progress.trained_tokens,
-        "max_seconds": lambda progress: progress.seconds,
-    }
-    for key, amount in counted.items():
-        if (most := getattr(training, key)) is not None:
-            return Limit(amount=amount, most=most)
+    if training.max_generated_tokens is not None:
+        return Limit(amount=lambda progress: progress.generated_tokens, most=training.max_generated_tokens)
+    if training.max_trained_tokens is not None:
+        return Limit(amount=lambda progress: progress.trained_tokens, most=training.max_trained_tokens)
+    if training.max_seconds is not None:
+        return Limit(amount=lambda progress: progress.seconds, most=training.max_seconds)
     return None
 
 

@@ -25,5 +25,5 @@ def test_a_difference_in_any_of_them_is_refused_with_both_values_and_the_host(na
 def test_the_metadata_of_the_package_gives_what_it_needs_always_and_what_an_extra_adds():
     always = {library.wanted.name for library in libraries()}
     assert {"torch", "transformers", "pydantic"} <= always
-    assert {library.wanted.name for library in libraries("cluster")} == {"ray", "deepspeed", "psutil"}
+    assert {library.wanted.name for library in libraries("cluster")} == {"ray", "deepspeed", "psutil", "pandas"}
     assert all(library.fits for library in libraries())
