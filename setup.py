@@ -41,6 +41,7 @@ PANDAS = ["pandas"]
 PAPERMILL = ["papermill", "ipykernel"]
 REPORT = ["plotly>=6"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil", *PANDAS]  # Ray Tune reads pandas
+DOCS = ["mkdocs-material>=9.7", "mkdocstrings[python]", "latex2mathml"]  # the last turns formulas into MathML, without a script
 HARNESS = ["lm_eval[hf]>=0.4.13"]  # evaluates exported students; nothing of ours imports it
 
 setup(
@@ -75,6 +76,7 @@ setup(
         "harness": HARNESS,
         "notebooks": [*PANDAS, *PAPERMILL, "jupyterlab"],
         "report": REPORT,
+        "docs": DOCS,
         "dev": [
             *LORA,
             *TRL,
@@ -84,6 +86,7 @@ setup(
             *PANDAS,
             *PAPERMILL,
             *REPORT,
+            *DOCS,
             "playwright",  # drives a browser that is there already
             "pytest",
             "pytest-xdist",

@@ -51,7 +51,8 @@ def gradients(
         student: folder, hub name, a run (its final student) or RUN:STAGE.
         groups: or a file of them, as in a run's `trajectories/` or from a curation.
         algorithms: names of the table, or algorithms by a name of their own; none is the whole table with its defaults.
-        teacher, reference: likewise, the models whose log-probs an algorithm needs; none is the student itself.
+        teacher: likewise, the model whose log-probs distillation needs; none is the student itself.
+        reference: likewise, for algorithms that compare with one.
         prompt: how problems are put to the student, for attempts that are text alone; none is as the recipe of the run says in
             whose folder the student lies, or plainly.
         temperature: of the sampler.

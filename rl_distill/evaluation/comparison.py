@@ -50,7 +50,8 @@ def compare(first: str | Path, second: str | Path, benchmarks: Sequence[str] | N
     """Compare two students on benchmarks that both were measured on, problem by problem.
 
     Args:
-        first, second: an evaluation's folder, a run's (its last stage) or `RUN:STAGE` whose stage was evaluated.
+        first: an evaluation's folder, a run's (its last stage) or `RUN:STAGE` whose stage was evaluated.
+        second: likewise, what is compared with it.
         benchmarks: names; none is all that both have.
         seed: of the test, where it draws.
 

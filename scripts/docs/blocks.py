@@ -21,7 +21,7 @@ from rl_distill.tracking.metric_names import METRICS, explain
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "experiments"
-_BLOCK = re.compile(r"<!-- build: (\S+) *(.*?) -->\n.*?<!-- end -->", re.DOTALL)
+_BLOCK = re.compile(r"<!-- build: (\S+)([^>\n]*) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def filled(markdown: str) -> str:
