@@ -41,7 +41,7 @@ PANDAS = ["pandas"]
 PAPERMILL = ["papermill", "ipykernel"]
 REPORT = ["plotly>=6"]
 CLUSTER = ["ray>=2.60", "deepspeed>=0.19", "psutil", *PANDAS]  # Ray Tune reads pandas
-DOCS = ["mkdocs-material>=9.7", "mkdocstrings[python]", "latex2mathml"]  # the last turns formulas into MathML, without a script
+DOCS = ["mkdocs-material>=9.7", "mkdocstrings[python]", "latex2mathml", "ziamath"]  # formulas as MathML; their font is ziamath's
 HARNESS = ["lm_eval[hf]>=0.4.13"]  # evaluates exported students; nothing of ours imports it
 
 setup(

@@ -2,9 +2,14 @@
 
 import re
 from html import unescape
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+
+# STIX Two Math: browsers need a font with a table of mathematics for brackets and sums that grow, and not every machine has one.
+MATH_FONT = Path(find_spec("ziamath").origin).parent / "fonts" / "STIXTwoMath-Regular.ttf"  # type: ignore[union-attr, arg-type]
 
 
 def mathml(tex: str, *, block: bool) -> str:

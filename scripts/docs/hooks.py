@@ -8,9 +8,9 @@ import re
 from typing import Any
 
 from blocks import filled
-from formulas import formula_fence, with_mathml
+from formulas import MATH_FONT, formula_fence, with_mathml
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import Files
+from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from repository import Repository
 
@@ -30,6 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     _repository[:] = [repository]
     for file in repository.generated():
         files.append(file)
+    files.append(File.generated(config, "assets/math.ttf", abs_src_path=str(MATH_FONT)))
     return files
 
 
