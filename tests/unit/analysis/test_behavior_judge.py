@@ -194,8 +194,8 @@ def test_two_models_are_compared_on_the_same_problems(judge, samples, server, tm
     assert not found["backtracking"]["per_response"]["separated"]
 
 
-def test_the_recipe_in_the_readme_loads(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (block,) = [code for code in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if code.startswith("model:")]
+def test_the_recipe_in_the_guide_loads(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "analyze.md").read_text()
+    (block,) = [code for code in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if code.startswith("model:")]
     (tmp_path / "judge.yaml").write_text(block)
     assert load_judge(tmp_path / "judge.yaml").limits.budget.max_price == 5
