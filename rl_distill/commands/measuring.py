@@ -87,9 +87,7 @@ def _analyze_arguments(command: argparse.ArgumentParser) -> None:
         metavar=("MODEL_A", "MODEL_B"),
         help="folders, hub names, runs or RUN:STAGE: which tokens' log-probs moved",
     )
-    command.add_argument(
-        "--judge", type=Path, metavar="RECIPE", help="YAML of a judge of behaviors, see docs/guides/analyze.md"
-    )
+    command.add_argument("--judge", type=Path, metavar="RECIPE", help="YAML of a judge of behaviors, see docs/guides/analyze.md")
     command.add_argument("-o", "--output", type=Path, default=Path("analysis"), metavar="FOLDER", help="none is analysis")
 
 
