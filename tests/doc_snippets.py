@@ -17,7 +17,7 @@ NOT_RUN = {  # why a snippet may be left alone: `<!-- not run: REASON -->`
     "needs several hosts",
     "needs Slurm",
 }
-SHOWN = {"text", "math"}  # languages of what is printed or drawn, and not run
+SHOWN = {"text", "console", "math"}  # languages of what is printed or drawn, and not run
 
 
 class Snippet(NamedTuple):

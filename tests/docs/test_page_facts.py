@@ -12,7 +12,7 @@ PACKAGE = ROOT / "rl_distill"
 PAPER = re.compile(r"(?:arXiv[: ]*|, )(\d{4}\.\d{5})")
 MESSAGES = [
     line
-    for block in re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "failures.md").read_text(encoding="utf-8"), re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", (ROOT / "docs" / "failures.md").read_text(encoding="utf-8"), re.DOTALL)
     for line in block.splitlines()
 ]
 PAPERS = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")

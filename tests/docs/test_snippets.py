@@ -1,7 +1,7 @@
 """Every snippet of the documentation runs: commands and Python in one workspace with small runs, recipes by their loaders."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ ALL = [snippet for page in PAGES for snippet in snippets(page)]
 TESTED_ELSEWHERE = {"AlgorithmTrainer(": "test_worked_examples.py, in a process of its own"}
 CLASSES = {"train": recipes.Recipe, "curate": CurationRecipe, "sweep": Sweep}
 DEBUG = (
-    "student.model.pretraining.steps=40",
+    "student.model.pretraining.steps=20",
     "student.model.pretraining.source.problems.num_problems=960",
     "stages.sft.source.problems.num_problems=32",
     "stages.redi.source.problems.num_problems=64",
@@ -30,18 +30,19 @@ DEBUG = (
     "tracking.console=quiet",
 )
 QUICK = (
-    "student.model.pretraining.steps=150",
-    "student.model.pretraining.source.problems.num_problems=9600",
-    *(f"stages.{name}.source.problems.num_problems=64" for name in ("sft", "redi", "redi_alpha0")),
+    "student.model.pretraining.steps=20",
+    "student.model.pretraining.source.problems.num_problems=640",
+    "student.model.pretraining.source.groups_per_step=32",
+    *(f"stages.{name}.source.problems.num_problems=32" for name in ("sft", "redi", "redi_alpha0")),
     *(f"stages.{name}.source.prompts_per_step=4" for name in ("grpo", "sft_grpo")),
-    *(f"stages.{name}.max_generated_tokens=1200" for name in ("grpo", "sft_grpo")),
-    "evaluation.problems.num_problems=24",
+    *(f"stages.{name}.max_generated_tokens=600" for name in ("grpo", "sft_grpo")),
+    "evaluation.problems.num_problems=8",
     "tracking.console=quiet",
     "tracking.trajectories_every=1",
 )
 SMALLER = {"experiments/debug/redi.yaml": DEBUG, "experiments/quickstart.yaml": QUICK}  # the same commands, in seconds
 MORE = {
-    "evaluate": ["--problems", "8", "--samples", "2"],
+    "evaluate": ["--problems", "3", "--samples", "2"],
     "curate": ["problems.0.num_problems=12"],
 }
 MAY_FIND_SOMETHING = ("doctor",)  # whose exit code is about the machine
@@ -91,12 +92,6 @@ def _tiny_model(folder: Path, seed: int) -> None:
     save_pretrained(model, tokenizer, folder)
 
 
-@pytest.fixture(scope="module")
-def done() -> dict[tuple[str, ...], int]:
-    """Exit codes of commands that were run: one that stands on several pages is run once."""
-    return {}
-
-
 @pytest.mark.parametrize("snippet", [one for one in ALL if one.language not in SHOWN], ids=name_of)
 def test_a_snippet_is_of_a_kind_that_is_tested_or_says_why_not(snippet) -> None:
     assert snippet.language in ("bash", "python", "yaml", "json"), "name the language; `text` is what is printed"
@@ -104,16 +99,38 @@ def test_a_snippet_is_of_a_kind_that_is_tested_or_says_why_not(snippet) -> None:
         assert snippet.marked("not run") in NOT_RUN, f"not a reason: {snippet.mark}"
 
 
+BASH = [one for one in ALL if one.language == "bash" and not one.marked("not run")]
+RAY = "cluster.name=ray"
+ON_RAY = list(dict.fromkeys(tuple(words) for one in BASH for words in commands(one.text) if RAY in words))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("snippet", [one for one in ALL if one.language == "bash" and not one.marked("not run")], ids=name_of)
+@pytest.mark.parametrize("snippet", BASH, ids=name_of)
 def test_commands_run(snippet, workspace, done) -> None:
     for words in commands(snippet.text):
-        if words[0] == "rl-distill":
-            key = tuple(words)
-            done.setdefault(key, main([*words[1:], *MORE.get(words[1], [])]))
-            assert done[key] == 0 or words[1] in MAY_FIND_SOMETHING, words
-        else:
+        if words[0] != "rl-distill":
             _check_shell(words)
+        elif RAY not in words and tuple(words) not in done:
+            _run(words)
+            done.add(tuple(words))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ON_RAY, ids=" ".join)
+def test_commands_on_a_private_cluster_run(words, workspace) -> None:
+    pytest.importorskip("ray", reason="Ray is in the cluster extra")
+    _run(words)
+
+
+@pytest.fixture(scope="module")
+def done() -> set[tuple[str, ...]]:
+    """Commands that were run: one that stands on several pages is run once."""
+    return set()
+
+
+def _run(words: Sequence[str]) -> None:
+    code = main([*words[1:], *MORE.get(words[1], [])])
+    assert code == 0 or words[1] in MAY_FIND_SOMETHING, words
 
 
 def _check_shell(words: list[str]) -> None:
