@@ -147,4 +147,6 @@ def _refusal(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403, 404):
         return f"the hub has no such model that you may read (status {status})"
-    return f"the hub cannot be reached and it is in no cache ({type(error).__name__})" if status is None else f"the hub fails ({status})"
+    if status is None:
+        return f"it is in no cache, and the hub cannot be asked ({type(error).__name__})"
+    return f"the hub fails (status {status})"
