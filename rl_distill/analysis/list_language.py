@@ -34,8 +34,8 @@ def language_notes(report: Mapping[str, Any] | None) -> list[str]:
     if report is None:
         return []
     return [
-        f"{name}: the lists are {report['name']}, and {one['share']:.0%} of its {one['words']:,} words are in a list or "
-        f"among the commonest of that language (fewer than {report['known_share']:.0%}): rates near 0 say little about its reasoning"
+        f"{name}: the lists are {report['name']}, and {one['share']:.0%} of its {one['words']:,} words are in a list or among "
+        f"the commonest of that language, fewer than {report['known_share']:.0%}: rates near 0 say little about how it reasons"
         for name, one in report["sets"].items()
         if one["share"] is not None and one["share"] < report["known_share"]
     ]
