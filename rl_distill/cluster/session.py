@@ -158,9 +158,7 @@ def _not_started(address: str | None, error: Exception) -> InputError:
     if address is not None:
         remedy = "give HOST:PORT of a cluster started with the same Python and Ray versions, or drop the key to start one here"
         return InputError("cluster.address", f"{address!r} refuses ({reason})", remedy)
-    remedy = (
-        "start it again when this machine has less to do, give cluster.address of one that runs, or use cluster.name=local"
-    )
+    remedy = "start it again when this machine has less to do, give cluster.address of one that runs, or use cluster.name=local"
     return InputError("cluster.name", f"a Ray cluster for this run cannot be started ({reason})", remedy)
 
 
