@@ -8,6 +8,7 @@ from rl_distill.analysis.samples import SampleSet
 from rl_distill.analysis.token_classes import ListLanguage, Matcher
 from rl_distill.analysis.words import words
 
+FEWEST_WORDS = 10  # of which a share says something
 KNOWN_SHARE = 0.1  # English prose has .4 to .5, solutions full of formulas .2; German, French or Spanish text .00 to .04
 
 
@@ -51,7 +52,7 @@ def _known(texts: Sequence[str], language: ListLanguage, matcher: Matcher) -> di
                 continue
             count += 1
             known += word.text in commonest or word.start in in_lists
-    return {"words": count, "share": known / count if count else None}
+    return {"words": count, "share": known / count if count >= FEWEST_WORDS else None}
 
 
 def _is_word(text: str) -> bool:

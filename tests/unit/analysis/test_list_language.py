@@ -17,8 +17,9 @@ OTHERS = [
     "Zuerst addieren wir die beiden Zahlen und erhalten 42. Dann teilen wir durch zwei; die Antwort ist 21.",
     "Premi\u00e8rement, on additionne les deux nombres et on obtient 42, puis on divise par deux, donc la r\u00e9ponse est 21.",
     "Primero sumamos los dos n\u00fameros y obtenemos 42; despu\u00e9s dividimos entre dos, as\u00ed que la respuesta es 21.",
-    "\u7b49\u7b49\uff0c\u8ba9\u6211\u68c0\u67e5\u4e00\u4e0b\u3002\u7b54\u6848\u662f 42\u3002",
-    "\u041f\u043e\u0434\u043e\u0436\u0434\u0438, \u043f\u0440\u043e\u0432\u0435\u0440\u044e: \u043e\u0442\u0432\u0435\u0442 42.",
+    "\u6211\u4eec\u7b49\u7b49\uff0c\u8ba9\u6211\u68c0\u67e5\u4e00\u4e0b\u3002\u7b54\u6848\u662f 42\u3002",
+    "\u041f\u043e\u0434\u043e\u0436\u0434\u0438, \u043f\u0440\u043e\u0432\u0435\u0440\u044e: \u043e\u0442\u0432\u0435\u0442 42. "
+    * 4,
 ]
 
 
@@ -43,7 +44,7 @@ def test_other_languages_and_scripts_are_not(text: str, groups_file) -> None:
 
 
 def test_numbers_alone_are_in_no_language_and_half_english_is_enough(groups_file) -> None:
-    assert share(groups_file, "17 + 25 = 42", "x = y", r"\frac{1}{2}", "") is None
+    assert share(groups_file, "17 + 25 = 42", "x = y", r"\frac{1}{2}", "", "Rest 42", "also gut") is None
     assert share(groups_file, ENGLISH[0], OTHERS[0]) > KNOWN_SHARE
 
 
