@@ -91,6 +91,6 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _shown(name: str) -> str:
-    """The end of a name, which tells paths apart. A label that begins with "_" would be left out of the legend, with a warning."""
+    """The end of a name, which tells paths apart. The legend would leave out a label that begins with "_", with a warning."""
     short = name if len(name) <= _LONGEST_NAME else f"\u2026{name[-_LONGEST_NAME:]}"
     return f" {short}" if short.startswith("_") else short
