@@ -58,7 +58,7 @@ class Workload:
     learner: LearnerConfig
     mini_batches: int
     max_staleness: int
-    steps: int | None
+    steps: int | None = None
     lengths: str
     turns: tuple[Wave, ...] = ()
 
@@ -154,7 +154,6 @@ def workload(
         learner=stage.learner,
         mini_batches=stage.mini_batches,
         max_staleness=ahead,
-        steps=None,
         lengths="; ".join(dict.fromkeys(told)),
         turns=tuple(turns),
     )
