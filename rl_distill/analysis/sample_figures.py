@@ -62,7 +62,7 @@ def plot_classes(reports: Sequence[tuple[str, Mapping[str, Any]]], unit: str, pa
     for axis, label in zip(axes[0], labels, strict=True):
         for name, report in reports:
             values = [np.nan if value is None else value for value in report[label]["per_thousand_by_decile"]]
-            axis.plot(range(1, len(values) + 1), values, marker=".", label=name[-30:])
+            axis.plot(range(1, len(values) + 1), values, marker=".", label=_shown(name))
         axis.set(title=label, xlabel="tenth of the response")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
