@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,19 @@ def test_the_example_in_a_trainer_trains_adapters(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "logprob/margin" in done.stdout
     assert (tmp_path / "redi-lora" / "adapter_model.safetensors").is_file()
+
+
+def test_the_commands_that_evaluate_and_compare_work_one_after_the_other(tmp_path, cli, monkeypatch):
+    """As they stand, of a base student that is made in two steps, at a few problems."""
+    commands = [shlex.split(line) for line in re.findall(r"^\$ (rl-distill .+)$", README, re.MULTILINE)]
+    training = ["student.model.pretraining.steps=2", "evaluation.problems.num_problems=4", "evaluation.num_samples=1"]
+    smaller = {"train": training, "evaluate": ["--problems", "6", "--samples", "2"], "compare": []}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    outcomes = [cli(*words[1:], *smaller[words[1]]) for words in commands]
+    assert [words[1] for words in commands] == ["train", "evaluate", "evaluate", "compare"]
+    assert [code for code, _, _ in outcomes] == [0] * 4, outcomes
+    assert "arithmetic cannot separate them (p = " in outcomes[-1][1]
 
 
 def test_the_benchmark_of_ones_own_is_evaluated_and_compared_as_written(tmp_path, cli, monkeypatch):
