@@ -39,8 +39,7 @@ def written(claims: Sequence[Claim], runs: Runs, folder: Path) -> str:
     for claim in claims:
         runs.read.clear()
         values = {name: [arm(runs, seed) for seed in runs.seeds] for name, arm in claim.arms.items()}
-        differences = [_difference(statement, values) for statement in claim.statements]
-        verdict = _together([_verdict(one, found) for one, found in zip(claim.statements, differences, strict=True)])
+        verdict, differences = judged(claim.statements, values)
         said = "; ".join(f"{one.arm} - {one.than} {found}" for one, found in zip(claim.statements, differences, strict=True))
         rows.append((claim.text, verdict, said))
         sources = sorted(str(path.relative_to(folder)) for path in runs.read)
@@ -58,6 +57,12 @@ def written(claims: Sequence[Claim], runs: Runs, folder: Path) -> str:
     (folder / "claims.md").write_text(table + "\n")
     (folder / "claims.json").write_text(json.dumps(record, indent=1) + "\n")
     return table
+
+
+def judged(statements: Sequence[Statement], values: Values) -> tuple[Verdict, list[Estimate]]:
+    """The verdict on all of them together, and the difference that each is about."""
+    differences = [_difference(statement, values) for statement in statements]
+    return _together([_verdict(one, found) for one, found in zip(statements, differences, strict=True)]), differences
 
 
 def _difference(statement: Statement, values: Values) -> Estimate:
