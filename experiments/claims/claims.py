@@ -16,7 +16,7 @@ def rated(name: str, *rates: str) -> tuple[str, ...]:
 
 
 REDI, DPO, SIMPO = (rated(name, "3e5", "1e4", "3e4") for name in ("redi", "dpo", "simpo"))
-GRPO = rated("grpo", "1e4", "3e4", "1e3")
+GRPO = rated("grpo", "1e4", "3e4", "1e3", "3e3")
 STRONG, STRONG_FLOPS, HABITUAL = (rated(name, "3e4", "1e3", "3e3") for name in ("sft_strong", "sft_strong_flops", "sft_habitual"))
 
 
@@ -199,12 +199,13 @@ CLAIMS = (
         text="RL after distillation adds, to it and to RL alone",
         source=f"{FLEXIBLE_PAPER}, which leaves it open",
         arms={
-            "SFT": accuracy("rl_after", "sft"),
-            "zero-RL": accuracy("rl_after", "grpo"),
-            "SFT, then RL": accuracy("rl_after", "sft_grpo"),
-            "SFT, equal FLOPs": accuracy("rl_after", "sft_long"),
-            "zero-RL, equal FLOPs": accuracy("rl_after", "grpo_long"),
+            "SFT": lambda runs, seed: runs.accuracy("rl_after", "sft", seed, "test"),
+            "zero-RL": best("rl_after", rated("grpo", "3e4", "1e3")),
+            "SFT, then RL": best("rl_after", rated("sft_grpo", "3e4", "1e3")),
+            "SFT, equal FLOPs": lambda runs, seed: runs.accuracy("rl_after", "sft_long", seed, "test"),
+            "zero-RL, equal FLOPs": best("rl_after", rated("grpo_long", "3e4", "1e3")),
         },
+        measure=TEST_HALF,
         statements=tuple(
             Statement("SFT, then RL", other) for other in ("SFT", "zero-RL", "SFT, equal FLOPs", "zero-RL, equal FLOPs")
         ),
