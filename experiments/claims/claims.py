@@ -1,15 +1,23 @@
 """The twelve claims: which arms each compares, and what has to be seen for it to hold. Written down before the runs."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from measured import Runs
+from measured import Runs, words
 
 Arm = Callable[[Runs, int], float]
 
 FLEXIBLE = ("is", "yes", "no")  # the words in which the reflective teacher looks again
-REDI, DPO, SIMPO = (tuple(f"{name}_{rate}" for rate in ("3e5", "1e4", "3e4")) for name in ("redi", "dpo", "simpo"))
+
+
+def rated(name: str, *rates: str) -> tuple[str, ...]:
+    """The stages that differ in their learning rate alone."""
+    return tuple(f"{name}_{rate}" for rate in rates)
+
+
+REDI, DPO, SIMPO = (rated(name, "3e5", "1e4", "3e4") for name in ("redi", "dpo", "simpo"))
+GRPO = rated("grpo", "1e4", "3e4", "1e3", "3e3")
+STRONG, STRONG_FLOPS, HABITUAL = (rated(name, "3e4", "1e3", "3e3") for name in ("sft_strong", "sft_strong_flops", "sft_habitual"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +63,19 @@ def flexible_words(recipe: str, stage: str) -> Arm:
     """Flexible words in a thousand words and signs of the answers."""
 
     def counted(runs: Runs, seed: int) -> float:
-        words = [word for row in runs.answers(recipe, stage, seed) for word in re.findall(r"\w+|[^\w\s]", row["response"])]
-        return 1000 * sum(word in FLEXIBLE for word in words) / len(words)
+        told = [word for row in runs.answers(recipe, stage, seed) for word in words(row["response"])]
+        return 1000 * sum(word in FLEXIBLE for word in told) / len(told)
 
     return counted
 
 
-def banned(name: str, stage: str) -> Arm:
-    return lambda runs, seed: runs.ban(name, stage, seed)
+def banned(name: str) -> Arm:
+    return lambda runs, seed: runs.ban(name, seed)
 
 
 REDI_PAPER = "arXiv:2505.24850"
 FLEXIBLE_PAPER = "arXiv:2505.21067"
+TEST_HALF = "held-out accuracy, test half"
 
 CLAIMS = (
     Claim(
@@ -91,7 +100,7 @@ CLAIMS = (
             "SimPO": best("preferences", SIMPO),
         },
         statements=(Statement("REDI", "DPO"), Statement("REDI", "SimPO")),
-        measure="held-out accuracy, test half",
+        measure=TEST_HALF,
     ),
     Claim(
         name="alpha_08_over_1",
@@ -127,18 +136,20 @@ CLAIMS = (
         text="distillation is above zero-RL at equal student tokens",
         source=FLEXIBLE_PAPER,
         arms={
-            "zero-RL": accuracy("zero_rl", "grpo"),
-            "SFT, strong teacher": accuracy("zero_rl", "sft_strong"),
-            "SFT, habitual teacher": accuracy("zero_rl", "sft_habitual"),
+            "zero-RL": best("zero_rl", GRPO),
+            "SFT, strong teacher": best("zero_rl", STRONG),
+            "SFT, habitual teacher": best("zero_rl", HABITUAL),
         },
         statements=(Statement("SFT, strong teacher", "zero-RL"),),
+        measure=TEST_HALF,
     ),
     Claim(
         name="equal_flops",
         text="so it is at equal FLOPs of teacher and student",
         source="an objection of the reviewers of " + FLEXIBLE_PAPER,
-        arms={"zero-RL": accuracy("zero_rl", "grpo"), "SFT, strong teacher": accuracy("zero_rl", "sft_strong_flops")},
+        arms={"zero-RL": best("zero_rl", GRPO), "SFT, strong teacher": best("zero_rl", STRONG_FLOPS)},
         statements=(Statement("SFT, strong teacher", "zero-RL"),),
+        measure=TEST_HALF,
     ),
     Claim(
         name="data_size",
@@ -151,7 +162,11 @@ CLAIMS = (
         name="filtering",
         text="wrong traces may stay: unfiltered loses no more than .02",
         source=f"{FLEXIBLE_PAPER}, which screens nothing",
-        arms={"filtered": accuracy("filtering", "filtered"), "unfiltered": accuracy("filtering", "unfiltered")},
+        arms={
+            "filtered": accuracy("filtering", "filtered"),
+            "unfiltered": accuracy("filtering", "unfiltered"),
+            "unfiltered, as many steps": accuracy("filtering", "unfiltered_as_long"),
+        },
         statements=(Statement("unfiltered", "filtered", bound=-0.02),),
     ),
     Claim(
@@ -172,9 +187,9 @@ CLAIMS = (
         text="forbidding those words costs little: no more than .05",
         source=f"{FLEXIBLE_PAPER}, table 3",
         arms={
-            "nothing forbidden": banned("nothing", "sft_reflective"),
-            "flexible words forbidden": banned("flexible", "sft_reflective"),
-            "as frequent others forbidden": banned("random", "sft_reflective"),
+            "nothing forbidden": banned("nothing"),
+            "flexible words forbidden": banned("flexible"),
+            "as many others forbidden": banned("random"),
             "SFT, habitual teacher": accuracy("flexible", "sft_plain"),
         },
         statements=(Statement("flexible words forbidden", "nothing forbidden", bound=-0.05),),
@@ -184,10 +199,15 @@ CLAIMS = (
         text="RL after distillation adds, to it and to RL alone",
         source=f"{FLEXIBLE_PAPER}, which leaves it open",
         arms={
-            "SFT": accuracy("rl_after", "sft"),
-            "zero-RL": accuracy("rl_after", "grpo"),
-            "SFT, then RL": accuracy("rl_after", "sft_grpo"),
+            "SFT": lambda runs, seed: runs.accuracy("rl_after", "sft", seed, "test"),
+            "zero-RL": best("rl_after", rated("grpo", "3e4", "1e3")),
+            "SFT, then RL": best("rl_after", rated("sft_grpo", "3e4", "1e3")),
+            "SFT, equal FLOPs": lambda runs, seed: runs.accuracy("rl_after", "sft_long", seed, "test"),
+            "zero-RL, equal FLOPs": best("rl_after", rated("grpo_long", "3e4", "1e3")),
         },
-        statements=(Statement("SFT, then RL", "SFT"), Statement("SFT, then RL", "zero-RL")),
+        measure=TEST_HALF,
+        statements=tuple(
+            Statement("SFT, then RL", other) for other in ("SFT", "zero-RL", "SFT, equal FLOPs", "zero-RL, equal FLOPs")
+        ),
     ),
 )

@@ -1,12 +1,22 @@
 """What the claims are measured by: numbers read from run folders, with a list of every file that was read."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from rl_distill.analysis.costs import Assumed, RouteCost, run_costs
+
 Half = Literal["all", "validation", "test"]
+STUDENT_WEIGHTS = 163_840  # the teachers have as many, or are programs that are charged as if they had
+AMOUNTS = ("sampled_tokens", "trained_tokens", "teacher_tokens", "all_flops")
+
+
+def words(text: str) -> list[str]:
+    """Words and signs, one by one."""
+    return re.findall(r"\w+|[^\w\s]", text)
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,30 @@ class Runs:
         self.read.add(path)
         return [json.loads(line) for line in path.open(encoding="utf-8")]
 
-    def ban(self, name: str, stage: str, seed: int) -> float:
-        """Accuracy of a stage's student with some words forbidden, from `bans.json`."""
+    def ban(self, name: str, seed: int) -> float:
+        """Accuracy of the reflective student with some words forbidden, from `bans.json`."""
         path = self.folder / f"flexible-{seed}" / "bans.json"
         self.read.add(path)
-        return float(json.loads(path.read_text())[stage][name])
+        return float(json.loads(path.read_text())[name]["accuracy"])
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Of each stage that was read, with those it starts from: means over seeds, of tokens and of FLOPs with the teacher's."""
+        stages = sorted(
+            {
+                (path.parents[2].name.rsplit("-", 1)[0], path.parent.name)
+                for path in self.read
+                if path.parent.parent.name == "stages"
+            }
+        )
+        return {f"{recipe}/{stage}": self.cost(recipe, stage) for recipe, stage in stages if stage != "base"}
+
+    def cost(self, recipe: str, stage: str) -> dict[str, float]:
+        found = [self._routes(recipe, seed)[stage].cost for seed in self.seeds]
+        return {amount: round(fmean(getattr(cost, amount) for cost in found)) for amount in AMOUNTS}
+
+    def _routes(self, recipe: str, seed: int) -> dict[str, RouteCost]:
+        costs = run_costs(self.folder / f"{recipe}-{seed}", Assumed(teacher_weights=STUDENT_WEIGHTS))
+        return {route.name: route for route in costs.routes}
 
     def _result(self, recipe: str, stage: str, seed: int) -> dict[str, Any]:
         path = self._stage(recipe, stage, seed) / "result.json"

@@ -1,81 +1,69 @@
 """Accuracy of each route over seeds, against zero-RL, and what it cost: tokens, and FLOPs of student and teacher.
 
-run: python experiments/claims/routes_table.py runs/claims
-
-`run.py` writes the same tables. The teacher of these routes is a program; its tokens are charged as those of a model of the
-student's size, --teacher-weights says of which else. A warm-up on probes is charged the replies that it reads, not those drawn in
-vain.
+The teacher of these routes is a program; its tokens are charged as those of a model of the student's size. A warm-up on probes is
+charged the replies that it reads, not those drawn in vain.
 """
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
-from statistics import fmean
+from typing import NamedTuple
 
+from claims import rated
+from measured import Runs
 from verdicts import Estimate
 
-from rl_distill.analysis.costs import Assumed, RunCosts, run_costs
 from rl_distill.analysis.table import markdown
 
-COMPARED = (  # the first is zero-RL
-    ("Student knows every step (habits), equal student tokens", "routes", ("zero_rl", "sft", "redi", "exgrpo")),
-    ("The same, equal FLOPs", "routes", ("zero_rl_flops", "sft_flops", "redi_flops", "exgrpo")),
-    ("Student lacks knowledge (rules), equal student tokens", "routes_rules", ("zero_rl", "sft", "redi", "exgrpo")),
-    ("The same, equal FLOPs", "routes_rules", ("zero_rl_flops", "sft_flops", "redi", "exgrpo_flops")),
-)
-STUDENT_WEIGHTS = 163_840
-AMOUNTS = {
-    "sampled_tokens": ",.0f",
-    "trained_tokens": ",.0f",
-    "teacher_tokens": ",.0f",
-    "student_flops": ".3g",
-    "all_flops": ".3g",
-}
-HEADER = ("route", "accuracy", "minus zero-RL", "sampled", "trained", "teacher's tokens", "student's FLOPs", "with teacher's")
+ONLINE, IMITATION = ("1e4", "3e4", "1e3"), ("3e4", "1e3", "3e3")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="folder that run.py made")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="two to ten")
-    parser.add_argument("--teacher-weights", type=float, default=STUDENT_WEIGHTS, help="that each of the teacher's tokens passes")
-    options = parser.parse_args()
-    print(routes_tables(options.runs, options.seeds, options.teacher_weights))
+class Route(NamedTuple):
+    """Stages that differ in their rates alone; the best on the validation half stands for them."""
+
+    name: str
+    stages: tuple[str, ...]
 
 
-def routes_tables(folder: Path, seeds: Sequence[int], teacher_weights: float = STUDENT_WEIGHTS) -> str:
-    """A table for each world and each kind of equality."""
-    assumed = Assumed(teacher_weights=teacher_weights)
-    recipes = dict.fromkeys(recipe for _, recipe, _ in COMPARED)
-    costs = {recipe: [run_costs(folder / f"{recipe}-{seed}", assumed) for seed in seeds] for recipe in recipes}
-    tables = [
-        f"{title}:\n\n" + markdown(HEADER, [_row(name, costs[recipe], routes[0]) for name in routes])
-        for title, recipe, routes in COMPARED
-    ]
-    return "\n\n".join(tables)
-
-
-def _row(name: str, runs: Sequence[RunCosts], against: str) -> tuple[str, ...]:
-    routes = [{route.name: route for route in run.routes} for run in runs]
-    differences = [_accuracy(each[name].accuracy) - _accuracy(each[against].accuracy) for each in routes]
-    accuracy = Estimate.of([_accuracy(each[name].accuracy) for each in routes])
+def _routes(suffix: str, *, redi: str, exgrpo: str) -> tuple[Route, ...]:
     return (
-        name,
-        f"{accuracy.mean:.3f} ± {accuracy.half:.3f}",
-        "-" if name == against else str(Estimate.of(differences)),
-        *(_mean([getattr(each[name].cost, amount) for each in routes], form) for amount, form in AMOUNTS.items()),
+        Route("zero-RL", rated(f"zero_rl{suffix}", *ONLINE)),
+        Route("SFT", rated(f"sft{suffix}", *IMITATION)),
+        Route("REDI", rated(f"redi{redi}", *IMITATION)),
+        Route("ExGRPO", rated(f"exgrpo{exgrpo}", "3e4", "1e3", "1e3_1e4")),
     )
 
 
-def _accuracy(found: float | None) -> float:
-    assert found is not None, "the recipe has an evaluation"
-    return found
+COMPARED = (  # the first route is zero-RL
+    ("Student knows every step (habits), equal student tokens", "routes", _routes("", redi="", exgrpo="")),
+    ("The same, equal FLOPs", "routes", _routes("_flops", redi="_flops", exgrpo="")),
+    ("Student lacks knowledge (rules), equal student tokens", "routes_rules", _routes("", redi="", exgrpo="")),
+    ("The same, equal FLOPs", "routes_rules", _routes("_flops", redi="", exgrpo="_flops")),
+)
+AMOUNTS = {"sampled_tokens": ",", "trained_tokens": ",", "teacher_tokens": ",", "all_flops": ".3g"}
+HEADER = ("route", "best stage", "accuracy", "minus zero-RL", "sampled", "trained", "teacher's tokens", "FLOPs with teacher's")
 
 
-def _mean(amounts: Sequence[float | None], form: str) -> str:
-    known = [amount for amount in amounts if amount is not None]
-    return format(fmean(known), form) if len(known) == len(amounts) else "unknown"
+def routes_tables(runs: Runs) -> str:
+    """A table for each world and each kind of equality."""
+    return "\n\n".join(
+        f"{title}:\n\n" + markdown(HEADER, [_row(runs, recipe, route, routes[0]) for route in routes])
+        for title, recipe, routes in COMPARED
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _row(runs: Runs, recipe: str, route: Route, against: Route) -> tuple[str, ...]:
+    stage = runs.best(recipe, route.stages)
+    accuracies, cost = _accuracies(runs, recipe, route), runs.cost(recipe, stage)
+    differences = [one - other for one, other in zip(accuracies, _accuracies(runs, recipe, against), strict=True)]
+    accuracy = Estimate.of(accuracies)
+    return (
+        route.name,
+        stage,
+        f"{accuracy.mean:.3f} ± {accuracy.half:.3f}",
+        "-" if route is against else str(Estimate.of(differences)),
+        *(format(cost[amount], form) for amount, form in AMOUNTS.items()),
+    )
+
+
+def _accuracies(runs: Runs, recipe: str, route: Route) -> list[float]:
+    """On the test half, of each seed."""
+    stage = runs.best(recipe, route.stages)
+    return [runs.accuracy(recipe, stage, seed, "test") for seed in runs.seeds]

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from measured import Runs
 
 from rl_distill.analysis.table import markdown
+from rl_distill.evaluation.student_t import t_quantile
 
-STUDENT_T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # 97.5 % quantile, by seeds
 Verdict = Literal["holds", "does not hold", "cannot be separated"]
 Values = Mapping[str, Sequence[float]]  # by arm, one of each seed
 
@@ -27,29 +27,42 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Estimate":
-        return cls(fmean(values), STUDENT_T[len(values)] * stdev(values) / len(values) ** 0.5)
+        return cls(fmean(values), t_quantile(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5)
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f} ± {self.half:.3f}"
 
 
 def written(claims: Sequence[Claim], runs: Runs, folder: Path) -> str:
-    """The table of all claims, which also lies in `claims.md`; `claims.json` has every number and the files it is from."""
+    """The table of all claims, which also lies in `claims.md`; `claims.json` has every number, its cost, its files."""
     rows, record = [], []
     for claim in claims:
         runs.read.clear()
         values = {name: [arm(runs, seed) for seed in runs.seeds] for name, arm in claim.arms.items()}
-        differences = [_difference(statement, values) for statement in claim.statements]
-        verdict = _together([_verdict(one, found) for one, found in zip(claim.statements, differences, strict=True)])
+        verdict, differences = judged(claim.statements, values)
         said = "; ".join(f"{one.arm} - {one.than} {found}" for one, found in zip(claim.statements, differences, strict=True))
         rows.append((claim.text, verdict, said))
         sources = sorted(str(path.relative_to(folder)) for path in runs.read)
-        record.append({"claim": claim.name, "verdict": verdict, "seeds": runs.seeds, "arms": values, "files": sources})
+        told = {
+            "claim": claim.name,
+            "verdict": verdict,
+            "seeds": runs.seeds,
+            "arms": values,
+            "costs": runs.costs(),
+            "files": sources,
+        }
+        record.append(told)
         _figure(claim, values, verdict).savefig(folder / f"{claim.name}.png", dpi=110)
     table = markdown(("claim", "verdict", f"mean difference over {len(runs.seeds)} seeds, 95 % interval"), rows)
     (folder / "claims.md").write_text(table + "\n")
     (folder / "claims.json").write_text(json.dumps(record, indent=1) + "\n")
     return table
+
+
+def judged(statements: Sequence[Statement], values: Values) -> tuple[Verdict, list[Estimate]]:
+    """The verdict on all of them together, and the difference that each is about."""
+    differences = [_difference(statement, values) for statement in statements]
+    return _together([_verdict(one, found) for one, found in zip(statements, differences, strict=True)]), differences
 
 
 def _difference(statement: Statement, values: Values) -> Estimate:

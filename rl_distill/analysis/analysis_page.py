@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rl_distill.analysis.behavior_page import judge_lines, keyword_lines
+from rl_distill.analysis.list_language import language_notes
 from rl_distill.analysis.moved_page import moved_lines
 from rl_distill.analysis.rates import shown
 from rl_distill.analysis.table import markdown
@@ -56,6 +57,7 @@ def _classes(report: Mapping[str, Any]) -> Iterator[str]:
             for label, one in found.items()
         ]
         yield f"{name}\n\n{markdown(header, rows)}\n"
+    yield from (f"{note}.\n" for note in language_notes(classes["language"]))
     if difference := classes.get("second_minus_first"):
         yield from _difference(report, difference)
     yield "![occurrences along a response](classes.png)\n"

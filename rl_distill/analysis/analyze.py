@@ -13,6 +13,7 @@ from rl_distill.analysis.behavior_report import behavior_differences, behavior_r
 from rl_distill.analysis.behaviors import Rubric, load_rubric
 from rl_distill.analysis.budget import budget_curve, budget_end, budgets, length_report
 from rl_distill.analysis.class_rates import class_report, comparison
+from rl_distill.analysis.list_language import language_report
 from rl_distill.analysis.rates import DRAWS, Resampling
 from rl_distill.analysis.readings import read
 from rl_distill.analysis.sample_figures import plot_classes, plot_lengths
@@ -113,6 +114,7 @@ def _token_classes(sets: Sequence[SampleSet], lists: TokenClasses, unit: Unit) -
     found: dict[str, Any] = {
         "version": lists.version,
         "sha256": lists.digest,
+        "language": language_report(sets, lists.language, matcher),
         "sets": {one.name: class_report(some, labels, problems) for one, some in zip(sets, readings, strict=True)},
     }
     if len(sets) == 2:

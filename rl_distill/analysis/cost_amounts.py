@@ -88,6 +88,7 @@ class RunCosts:
     """
     bill        all stages once, base included if the run made it
     base_made   whether it did, or took a student that others had trained
+    base        what the recipe says of that student: runs that say the same begin at the same point
     problems    that its students were measured on: what was asked and what is right, by id; None where the answers are not kept
     unfinished  stages that are not in the bill
     """
@@ -100,6 +101,7 @@ class RunCosts:
     routes: tuple[RouteCost, ...]
     bill: Cost
     base_made: bool
+    base: str
     problems: Mapping[str, Question | None]
     unfinished: tuple[str, ...] = field(default=())
 

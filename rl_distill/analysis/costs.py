@@ -11,6 +11,7 @@ from rl_distill.analysis.run_records import PHASES, RunRecord, StageRecord, read
 from rl_distill.analysis.stage_flops import Flops, flops_of
 from rl_distill.analysis.teacher_bills import Bill, bills_of, merged
 from rl_distill.cluster.settings import RayCluster
+from rl_distill.config import dump
 from rl_distill.errors import InputError
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.training.student import SeededModel
@@ -53,6 +54,7 @@ def run_costs(path: Path, assumed: Assumed = Assumed()) -> RunCosts:
         routes=routes,
         bill=_together([stage for name, stage in stages.items() if base_made or name != BASE], assumed),
         base_made=base_made,
+        base=json.dumps(dump(run.recipe.student)["model"], sort_keys=True),
         problems=_problems(run),
         unfinished=run.unfinished,
     )

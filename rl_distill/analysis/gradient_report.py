@@ -23,7 +23,10 @@ def first_groups(path: Path, count: int | None) -> list[Group]:
     """
     if count is not None and count < 1:
         raise InputError("--first", f"is {count}", "give a number of 1 or more")
-    return list(islice(read_groups(path), count))
+    groups = list(islice(read_groups(path), count))
+    if not groups:
+        raise InputError("GROUPS", f"{str(path)!r} holds no group", "give JSON lines of groups, as in a run's trajectories/")
+    return groups
 
 
 def write_gradients(found: GradientComparison, folder: Path) -> list[str]:

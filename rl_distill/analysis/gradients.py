@@ -15,7 +15,7 @@ from rl_distill.analysis.gradient_learner import GradientLearner, TakenApart
 from rl_distill.analysis.gradient_parts import divisions
 from rl_distill.analysis.gradient_reading import PLACE, placed, read_by, refusal
 from rl_distill.errors import InputError
-from rl_distill.evaluation.subject import find_subject
+from rl_distill.evaluation.subject import Subject, find_subject
 from rl_distill.learning.learner import LearnerConfig
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import ModelScorer, ScorerConfig
@@ -78,12 +78,13 @@ class _Bench:
         learner: LearnerConfig,
     ) -> None:
         self.given, given = str(student), {"student": student, "teacher": teacher, "reference": reference}
-        places = {field: str(find_subject(str(name), field=field).folder) for field, name in given.items()}
+        subjects = {field: find_subject(str(name), field=field) for field, name in given.items()}
+        places = {field: str(subject.folder) for field, subject in subjects.items()}
         self.student, self.teacher, self.reference = places["student"], places["teacher"], places["reference"]
         self.temperature, self.config = temperature, learner
         self.tokenizer = load_tokenizer(self.student)
         self.model = load_model(self.student)
-        self.groups = placed(self._tokenized(groups, prompt or _prompt_of(self.student)))
+        self.groups = placed(self._tokenized(groups, prompt or _prompt_of(subjects["student"])))
         self._scoring: dict[str, Any] = {}
 
     def compare(self, algorithms: Mapping[str, Algorithm]) -> GradientComparison:
@@ -179,9 +180,10 @@ class _Bench:
         }
 
 
-def _prompt_of(student: str) -> PromptFormat:
-    """`RUN/final` and `RUN/stages/NAME/student` lie in a run."""
-    runs = [folder for folder in Path(student).resolve().parents[:3] if (folder / "recipe.yaml").is_file()]
+def _prompt_of(student: Subject) -> PromptFormat:
+    """As its run puts problems; `RUN/final` and `RUN/stages/NAME/student` lie in one, a base that a recipe names does not."""
+    places = [student.run] if student.run else student.folder.resolve().parents[:3]
+    runs = [folder for folder in places if (folder / "recipe.yaml").is_file()]
     return load_recipe(runs[0] / "recipe.yaml").student.prompt if runs else PromptFormat()
 
 

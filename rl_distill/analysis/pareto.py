@@ -29,14 +29,18 @@ class Point:
     high: float
 
 
-def points(runs: Sequence[RunCosts], axis: str) -> list[Point]:
-    """The measured routes, of unknown amount too. Base is none of them: it is where each begins, whatever making it cost."""
-    return [_point(label, route, AXES[axis](route.cost)) for label, route in _measured(runs) if route.name != BASE]
+def points(runs: Sequence[RunCosts], axis: str, several: bool | None = None) -> list[Point]:
+    """The measured routes, of unknown amount too. Base is none of them: it is where each begins, whatever making it cost.
+
+    Args:
+        several: whether labels name the run; none is where there are several runs.
+    """
+    return [_point(label, route, AXES[axis](route.cost)) for label, route in _measured(runs, several) if route.name != BASE]
 
 
-def bases(runs: Sequence[RunCosts]) -> list[Point]:
+def bases(runs: Sequence[RunCosts], several: bool | None = None) -> list[Point]:
     """The measured students that the routes begin at; beyond themselves they cost nothing."""
-    return [_point(label, route, 0.0) for label, route in _measured(runs) if route.name == BASE]
+    return [_point(label, route, 0.0) for label, route in _measured(runs, several) if route.name == BASE]
 
 
 def known(found: Sequence[Point]) -> list[Point]:
@@ -51,6 +55,20 @@ def front(found: Sequence[Point]) -> list[Point]:
         if not best or point.accuracy > best[-1].accuracy:
             best.append(point)
     return best
+
+
+def by_base(runs: Sequence[RunCosts]) -> list[list[RunCosts]]:
+    """Runs that begin at the same base student together: what a route cost beyond another one says nothing about it."""
+    found: dict[str, list[RunCosts]] = {}
+    for run in runs:
+        found.setdefault(run.base, []).append(run)
+    return list(found.values())
+
+
+def fronts(runs: Sequence[RunCosts], axis: str) -> list[list[Point]]:
+    """The front of each base student, in the order of `by_base`; [] where nothing of it is measured."""
+    several = len(runs) > 1
+    return [front([*bases(some, several), *points(some, axis, several)]) for some in by_base(runs)]
 
 
 def check_comparable(runs: Sequence[RunCosts]) -> None:
@@ -72,11 +90,12 @@ def drawn_axes(runs: Sequence[RunCosts]) -> tuple[list[str], list[str]]:
     return drawn, [axis for axis in AXES if axis not in drawn]
 
 
-def _measured(runs: Sequence[RunCosts]) -> Iterator[tuple[str, RouteCost]]:
+def _measured(runs: Sequence[RunCosts], several: bool | None) -> Iterator[tuple[str, RouteCost]]:
+    alone = len(runs) == 1 if several is None else not several
     for run in runs:
         for route in run.routes:
             if route.accuracy is not None:
-                yield route.name if len(runs) == 1 else f"{run.name}, seed {run.seed}: {route.name}", route
+                yield route.name if alone else f"{run.name}, seed {run.seed}: {route.name}", route
 
 
 def _point(label: str, route: RouteCost, amount: float | None) -> Point:

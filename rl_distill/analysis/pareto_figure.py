@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from rl_distill.analysis.cost_amounts import RunCosts
-from rl_distill.analysis.pareto import Point, bases, drawn_axes, front, known, points
+from rl_distill.analysis.pareto import Point, bases, by_base, drawn_axes, fronts, known, points
 
 WIDE = 100.0  # times the smallest amount: beyond it an axis is logarithmic
 MOST_TICKS = 6
@@ -40,8 +40,8 @@ def plot_pareto(runs: Sequence[RunCosts], path: Path) -> list[str]:
         for axis in axes.flat[len(drawn) :]:
             axis.axis("off")
         for axis, title in zip(axes.flat, drawn, strict=False):
-            _panel(axis, title, points(runs, title), bases(runs), styles)
-        _legend(figure, axes.flat[0], bases(runs), styles)
+            _panel(axis, title, points(runs, title), bases(runs), fronts(runs, title), styles)
+        _legend(figure, bases(runs), [_names(some) for some in by_base(runs)], styles)
         figure.savefig(path, dpi=110)
         pyplot.close(figure)
     return [
@@ -56,10 +56,23 @@ def _unknown(runs: Sequence[RunCosts], drawn: Sequence[str]) -> list[str]:
     return [f"left out of {title}, for theirs is unknown: {'; '.join(labels)}" for title, labels in missing.items() if labels]
 
 
-def _panel(axis: Any, title: str, found: Sequence[Point], start: Sequence[Point], styles: dict[str, Any]) -> None:
+def _names(runs: Sequence[RunCosts]) -> str:
+    """Of those that begin at one base student, for the legend."""
+    names = list(dict.fromkeys(run.name for run in runs))
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _panel(
+    axis: Any,
+    title: str,
+    found: Sequence[Point],
+    start: Sequence[Point],
+    lines: Sequence[Sequence[Point]],
+    styles: dict[str, Any],
+) -> None:
     from matplotlib.transforms import ScaledTranslation
 
-    drawn, best = known(found), front([*start, *found])
+    drawn, best = known(found), [point for line in lines for point in line]
     _scale(axis, [_amount(point) for point in drawn])
     for point in start:
         axis.axhline(point.accuracy, color="grey", linestyle=":", linewidth=1.2)
@@ -78,9 +91,11 @@ def _panel(axis: Any, title: str, found: Sequence[Point], start: Sequence[Point]
             **styles[point.label],
         )
     left, right = axis.get_xlim()
-    corners = [(max(left, _amount(point)), point.accuracy) for point in best]
-    at, heights = zip(*corners, (right, best[-1].accuracy), strict=True)
-    axis.step(at, heights, where="post", color="black", linestyle="--", linewidth=1, zorder=0)
+    for place, line in enumerate(lines):
+        corners = [(max(left, _amount(point)), point.accuracy) for point in line]
+        if corners:
+            at, heights = zip(*corners, (right, line[-1].accuracy), strict=True)
+            axis.step(at, heights, where="post", linewidth=1, zorder=0, **_look(place))
     bottom, top = min(point.low for point in [*start, *drawn]), max(point.high for point in [*start, *drawn])
     room = 0.06 * (top - bottom)
     axis.set(xlim=(left, right), ylim=(bottom - room, top + room), xlabel=title, ylabel="held-out accuracy, 95 % interval")
@@ -135,13 +150,24 @@ def _amount(point: Point) -> float:
     return point.amount
 
 
-def _legend(figure: Any, axis: Any, start: Sequence[Point], styles: dict[str, Any]) -> None:
+def _look(place: int) -> dict[str, Any]:
+    """Of the front of a base student: black where there is one."""
+    return {"color": ("black", "firebrick", "steelblue", "darkgreen")[place % 4], "linestyle": ("--", "-.", ":")[place // 4 % 3]}
+
+
+def _legend(figure: Any, start: Sequence[Point], by_base: Sequence[str], styles: dict[str, Any]) -> None:
+    """
+    Args:
+        by_base: names of the runs that begin at each base student, each of which has a front of its own.
+    """
     from matplotlib.lines import Line2D
 
     marks = [Line2D([], [], linestyle="none", label=label, **style) for label, style in styles.items()]
     if start:
         marks.append(Line2D([], [], color="grey", linestyle=":", label="base, at which each route begins"))
-    marks.append(Line2D([], [], color="black", linestyle="--", label="nobody is better for as little"))
+    for place, names in enumerate(by_base):
+        whose = f", from the base of {names}" if len(by_base) > 1 else ""
+        marks.append(Line2D([], [], label=f"nobody is better for as little{whose}", **_look(place)))
     longest = max(len(str(mark.get_label())) for mark in marks)
     columns = max(1, min(len(marks), int(figure.get_figwidth() * 11 / (longest + 6))))
     title = "marks that cost about the same stand side by side"

@@ -9,6 +9,7 @@ import numpy as np
 from rl_distill.errors import InputError
 
 _COLORS = {"correct": "tab:green", "wrong": "tab:red"}
+_LONGEST_NAME = 40
 _BINS = 30
 
 
@@ -31,12 +32,12 @@ def plot_lengths(
         edges = np.linspace(0, longest + 1, _BINS + 1)
         for status, some in by_status.items():
             axis.hist(some, bins=edges, alpha=0.55, color=_COLORS[status], label=f"{status} ({len(some)})")
-        axis.set(title=name[-40:], xlabel=f"length, {unit}", ylabel="responses")
+        axis.set(title=_shown(name), xlabel=f"length, {unit}", ylabel="responses")
         axis.legend(fontsize=8)
     drawn = [(name, curve) for name, curve in curves if curve]
     for name, curve in drawn:
         at = [point["budget"] for point in curve]
-        (line,) = axes[-1].plot(at, [point["accuracy"] for point in curve], marker=".", label=name[-40:])
+        (line,) = axes[-1].plot(at, [point["accuracy"] for point in curve], marker=".", label=_shown(name))
         low, high = ([point[side] for point in curve] for side in ("low", "high"))
         axes[-1].fill_between(at, low, high, alpha=0.2, color=line.get_color())
     axes[-1].set(title="accuracy within a budget, 95 % interval", xlabel=f"budget, {unit}", ylim=(0, 1))
@@ -61,7 +62,7 @@ def plot_classes(reports: Sequence[tuple[str, Mapping[str, Any]]], unit: str, pa
     for axis, label in zip(axes[0], labels, strict=True):
         for name, report in reports:
             values = [np.nan if value is None else value for value in report[label]["per_thousand_by_decile"]]
-            axis.plot(range(1, len(values) + 1), values, marker=".", label=name[-30:])
+            axis.plot(range(1, len(values) + 1), values, marker=".", label=_shown(name))
         axis.set(title=label, xlabel="tenth of the response")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
@@ -87,3 +88,9 @@ def _save(figure: Any, path: Path) -> None:
         raise InputError("figure", problem, "choose a folder you may write to") from None
     finally:
         _pyplot().close(figure)
+
+
+def _shown(name: str) -> str:
+    """The end of a name, which tells paths apart. The legend would leave out a label that begins with "_", with a warning."""
+    short = name if len(name) <= _LONGEST_NAME else f"\u2026{name[-_LONGEST_NAME:]}"
+    return f" {short}" if short.startswith("_") else short

@@ -6,16 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rl_distill.analysis.words import count_words
 from rl_distill.config import parse, read_yaml
 from rl_distill.errors import InputError
-from rl_distill.records import group_from_dict
+from rl_distill.records import MALFORMED, group_from_dict, misfit
 from rl_distill.text import PromptFormat
 from rl_distill.trajectory import Message, Status, Trajectory
 
 Unit = Literal["tokens", "words"]
+ROW = ("problem", "prompt", "response", "verdict", "finish_reason", "tokens")
+FORMATS = (
+    "give JSON lines of groups (rl_distill.records.group_to_dict), "
+    f"or of rows with {', '.join(ROW)}, as in a run's evaluation.jsonl"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,10 +169,45 @@ def _lines(path: Path) -> Iterator[tuple[str, str, list[Recorded]]]:
                 continue
             try:
                 plain = json.loads(line)
-                yield _group(plain) if isinstance(plain["problem"], Mapping) else _row(plain, put)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                problem = f"is no group of graded attempts ({type(error).__name__}: {error})"
-                raise InputError(f"{path}:{number}", problem, "write it with rl_distill.records.group_to_dict") from None
+                yield _checked(_row(plain, put) if _is_row(plain) else _group(plain))
+            except MALFORMED as error:
+                problem = f"holds no graded attempts ({_misfit(line, error)})"
+                raise InputError(f"{path}:{number}", problem, FORMATS) from None
+
+
+def _is_row(plain: Any) -> bool:
+    """Whether it is meant as a row of `evaluation.jsonl`, where the problem is an id."""
+    return isinstance(plain, Mapping) and not isinstance(plain.get("problem"), Mapping) and "trajectories" not in plain
+
+
+def _misfit(line: bytes, error: Exception) -> str:
+    try:
+        plain = json.loads(line)
+    except (ValueError, RecursionError):
+        return misfit(line, error)
+    if not _is_row(plain):
+        return misfit(line, error)
+    lacking = [key for key in ROW if key not in plain]
+    if lacking:
+        return f"{lacking[0]!r} is missing"
+    return str(error) if type(error) is ValueError else "a value is not of its kind"
+
+
+def _checked(found: tuple[str, str, list[Recorded]]) -> tuple[str, str, list[Recorded]]:
+    """What a later step would stumble over without a word about the line.
+
+    Raises:
+        ValueError: saying what.
+    """
+    problem_id, prompt, responses = found
+    if not isinstance(problem_id, str) or not isinstance(prompt, str):
+        raise ValueError("id and prompt of the problem are not both texts")
+    for one in responses:
+        if not isinstance(one.text, str):
+            raise ValueError("a response is no text")
+        if one.status not in (None, *get_args(Status)):
+            raise ValueError(f"a verdict is {one.status!r}, not one of {', '.join(get_args(Status))}")
+    return found
 
 
 def _group(plain: Mapping[str, Any]) -> tuple[str, str, list[Recorded]]:
@@ -199,13 +239,13 @@ def _prompt_format(path: Path) -> PromptFormat | None:
 
 def _row(plain: Mapping[str, Any], put: PromptFormat | None) -> tuple[str, str, list[Recorded]]:
     """A line of a run's `evaluation.jsonl`: one answer, its text and its length."""
-    prompt, response = str(plain["prompt"]), str(plain["response"])
+    prompt, response = plain["prompt"], plain["response"]
     answer = Recorded(
         problem_id=str(plain["problem"]),
         text=response,
         status=plain["verdict"],
         finished=plain["finish_reason"] == "stop",
         num_tokens=int(plain["tokens"]),
-        messages=() if put is None else (*put.messages(prompt), Message("assistant", response)),
+        messages=() if put is None or not isinstance(prompt, str) else (*put.messages(prompt), Message("assistant", response)),
     )
     return answer.problem_id, prompt, [answer]

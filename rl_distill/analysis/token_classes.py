@@ -18,10 +18,19 @@ Entry = tuple[str, ...]  # the words of a phrase
 
 
 @config
+class ListLanguage:
+    """The language that lists are in, so that text in another one can be told."""
+
+    name: str = setting(about="for people", min_length=1)
+    commonest: tuple[str, ...] = setting(about="function words that any text in it has many of, and others few", min_length=1)
+
+
+@config
 class TokenClasses:
     """A file of classes. A word stands in one class only."""
 
     version: int = setting(about="of the lists; part of every report", ge=1)
+    language: ListLanguage | None = setting(None, about="of the lists; with none, text in another language is not told")
     classes: Mapping[str, tuple[str, ...]] = setting(about="by name: words and phrases", min_length=1)
 
     @model_validator(mode="after")

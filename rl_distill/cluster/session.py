@@ -57,16 +57,8 @@ class Session:
         terminate = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            where = (
-                "a Ray cluster for this run cannot be started" if settings.address is None else f"{settings.address!r} refuses"
-            )
-            raise InputError(
-                "cluster.address",
-                f"{where} ({reason})",
-                "give HOST:PORT of a cluster started with the same Python and Ray versions, or drop the key to start one here",
-            ) from None
+        except Exception as error:  # Ray says most of it with bare exceptions, that a node is slow to start among them
+            raise _not_started(settings.address, error) from None
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in place, which ends the process at once
@@ -158,6 +150,23 @@ def _check_reachable(address: str) -> None:
             f"{address!r} does not answer ({error})",
             f"start one there with `ray start --head --port={port}`, or drop the key to start one for this run",
         ) from None
+
+
+def _not_started(address: str | None, error: Exception) -> InputError:
+    """What `ray.init` has failed with, and what to do."""
+    reason = _sentence(error)
+    if address is not None:
+        remedy = "give HOST:PORT of a cluster started with the same Python and Ray versions, or drop the key to start one here"
+        return InputError("cluster.address", f"{address!r} refuses ({reason})", remedy)
+    remedy = "start it again when this machine has less to do, give cluster.address of one that runs, or use cluster.name=local"
+    return InputError("cluster.name", f"a Ray cluster for this run cannot be started ({reason})", remedy)
+
+
+def _sentence(error: Exception) -> str:
+    """Its first one, in a line: a wait that was in vain as such, since Ray's own words guess at the cause."""
+    if "timed out" in str(error) or isinstance(error, TimeoutError):
+        return "its node was not ready in time"
+    return " ".join(_first_line(error).split())[:200]
 
 
 def _speaks_http2(connection: socket.socket) -> bool:

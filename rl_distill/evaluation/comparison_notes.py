@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from rl_distill.evaluation.evaluation_folder import differences
-from rl_distill.evaluation.measured import Measured
+from rl_distill.evaluation.measured import UNKNOWN, Measured
 
 
 def comparison_notes(one: Measured, other: Measured, left_out: Mapping[str, int]) -> list[str]:
@@ -14,7 +14,11 @@ def comparison_notes(one: Measured, other: Measured, left_out: Mapping[str, int]
     """
     templates = [side.model["chat_template"] for side in (one, other)]
     notes = [f"{name}: {count} problems left out, where one has no judged attempt" for name, count in left_out.items() if count]
-    if templates[0] != templates[1]:
+    unknown = [place for place, template in zip(("first", "second"), templates, strict=True) if template == UNKNOWN]
+    if unknown:
+        whose = "its student was named" if len(unknown) == 1 else "their students were named"
+        notes.append(f"the chat template of the {' and the '.join(unknown)} is unknown: {whose} and not saved with the run")
+    elif templates[0] != templates[1]:
         notes.append(
             f"other chat templates ({templates[0]} in the first and {templates[1]} in the second) around the same prompts"
         )

@@ -10,8 +10,8 @@ from rl_distill.evaluation.intervals import Interval, clustered_interval, pass_a
 from rl_distill.problems import AnyProblemSet
 from rl_distill.rewards import Accuracy, AnyVerifier, Verifier, WeightedRewards, score_groups
 from rl_distill.rollout.collector import Prompter
-from rl_distill.rollout.engine import Engine, Sampling, generate_checked
-from rl_distill.trajectory import Group
+from rl_distill.rollout.engine import Engine, Request, Sampling, generate_checked
+from rl_distill.trajectory import Group, Trajectory
 
 
 @config
@@ -83,19 +83,25 @@ class Evaluator:
 
     def evaluate(self, engine: Engine) -> tuple[EvaluationResult, list[Group]]:
         """The result, and the graded attempts it was computed from."""
-        requests = [
+        graded = self.graded(generate_checked(engine, self.requests()))
+        return summarize(graded), graded
+
+    def requests(self) -> list[Request]:
+        """`num_samples` of each problem, one problem after another."""
+        return [
             prompt.request(self.settings.sampling, self.seed, "evaluation", sample)
             for prompt in self.prompts
             for sample in range(self.settings.num_samples)
         ]
-        attempts = generate_checked(engine, requests)
+
+    def graded(self, attempts: Sequence[Trajectory]) -> list[Group]:
+        """Attempts in the order of their requests."""
         size = self.settings.num_samples
         groups = [
             Group(problem=prompt.problem, trajectories=tuple(attempts[index * size : (index + 1) * size]))
             for index, prompt in enumerate(self.prompts)
         ]
-        graded = score_groups(groups, WeightedRewards(self.settings.verifiers))
-        return summarize(graded), graded
+        return score_groups(groups, WeightedRewards(self.settings.verifiers))
 
 
 def summarize(groups: Sequence[Group]) -> EvaluationResult:

@@ -13,11 +13,13 @@ import yaml
 from rl_distill.errors import InputError
 from rl_distill.evaluation.benchmark import MACHINE_KEYS
 from rl_distill.evaluation.stored_result import RESULT, read_result
-from rl_distill.evaluation.subject import is_run, run_and_stage, stage_folder
-from rl_distill.sealing import checksums, damage
+from rl_distill.evaluation.subject import is_run, named_base, run_and_stage, stage_folder
+from rl_distill.sealing import MANIFEST, checksums, damage
 
 IN_RUN = "evaluation"  # what a run's own evaluation is called beside benchmarks, which have names
 ANSWERS = "evaluation.jsonl"
+STUDENT, TEMPLATE = "student", "student/chat_template.jinja"
+UNKNOWN = "unknown"  # a chat template of which nothing was recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +112,28 @@ def _of_stage(given: str, run: Path, stage: str | None) -> Measured:
         label=given,
         place=path.resolve(),
         benchmarks={IN_RUN: _recorded(path, recipe.terms, recipe.num_samples)},
-        model={
-            "weights": sorted((name, sums[name]) for name in sums if PurePath(name).match("student/*.safetensors")),
-            "chat_template": sums.get("student/chat_template.jinja", "none")[:16],
-        },
+        model=_model(run, sums),
         conditions=recipe.conditions,
     )
+
+
+def _model(run: Path, sums: Mapping[str, str]) -> dict[str, Any]:
+    """What tells a stage's student from others; a base that the recipe names has no files in the run."""
+    if any(PurePath(name).parts[0] == STUDENT for name in sums):
+        weights = sorted((name, sums[name]) for name in sums if PurePath(name).match(f"{STUDENT}/*.safetensors"))
+        return {"weights": weights, "chat_template": sums.get(TEMPLATE, "none")[:16]}
+    return {"weights": named_base(run), "chat_template": _later_template(run)}
+
+
+def _later_template(run: Path) -> str:
+    """That of a student which the run saved: all of a run are asked with one tokenizer."""
+    for manifest in sorted(run.glob(f"stages/[!.]*/{MANIFEST}")):
+        try:
+            if found := checksums(manifest.parent).get(TEMPLATE):
+                return found[:16]
+        except (OSError, ValueError):
+            continue  # a damaged stage says nothing; whoever compares it hears of it
+    return UNKNOWN
 
 
 def _recorded(path: Path, terms: Mapping[str, Any], num_samples: int) -> MeasuredBenchmark:

@@ -1,17 +1,19 @@
 """Whom an evaluation is about: a model's folder, one on the hub, or a student of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from rl_distill.config import read_yaml
 from rl_distill.errors import InputError
 from rl_distill.models.digest import weights_digest
 from rl_distill.models.loading import load_settings, load_tokenizer
 from rl_distill.models.token_match import vocabulary_digest
 
 FIELD = "MODEL"
-_RUN, _FINAL, _STUDENT = "recipe.yaml", "final", "student"
+_RUN, _BASE, _FINAL, _STUDENT = "recipe.yaml", "base", "final", "student"
 _DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 
 
@@ -21,11 +23,13 @@ class Subject:
     given   what the user called it
     label   for tables and for the name of a folder
     folder  in Hugging Face format
+    run     that it is a student of, wherever its folder lies; None of other models
     """
 
     given: str
     label: str
     folder: Path
+    run: Path | None = None
 
     def tokenizer(self) -> Any:
         return load_tokenizer(str(self.folder), field=FIELD)
@@ -57,14 +61,12 @@ def find_subject(given: str, *, field: str = FIELD) -> Subject:
         student = folder / _FINAL
         if not student.is_dir():
             raise InputError(field, f"the run {given!r} has not finished", _stages(folder))
-        return Subject(given=given, label=folder.resolve().name, folder=student)
+        return Subject(given=given, label=folder.resolve().name, folder=student, run=folder)
     if folder.is_dir():
         return Subject(given=given, label="-".join(folder.resolve().parts[-2:]).strip("/"), folder=folder)
     if split := run_and_stage(given):
         run, stage = split
-        return Subject(
-            given=given, label=f"{run.resolve().name}-{stage}", folder=stage_folder(run, stage, field=field) / _STUDENT
-        )
+        return Subject(given=given, label=f"{run.resolve().name}-{stage}", folder=_student_of(run, stage, field), run=run)
     return Subject(given=given, label=given.replace("/", "-"), folder=_from_hub(given, field))
 
 
@@ -90,6 +92,30 @@ def stage_folder(run: Path, stage: str, *, field: str = FIELD) -> Path:
     return folder
 
 
+def named_base(run: Path) -> str | None:
+    """The folder or hub name of the base student, where the recipe of the run names one: no copy of it lies in the run.
+
+    Raises:
+        InputError: the recipe cannot be read.
+    """
+    student = read_yaml(run / _RUN).get("student")
+    model = student.get("model") if isinstance(student, Mapping) else None
+    return model if isinstance(model, str) else None
+
+
+def _student_of(run: Path, stage: str, field: str) -> Path:
+    """The student as it left a stage; a base that the recipe names is still where the recipe found it."""
+    student = stage_folder(run, stage, field=field) / _STUDENT
+    model = None if student.is_dir() or stage != _BASE else named_base(run)
+    if model is None or (folder := Path(model).expanduser()).is_dir():
+        return student if model is None else folder
+    try:
+        return _from_hub(model, field)
+    except InputError as error:
+        problem = f"the base student of {str(run)!r} is the model that {run / _RUN} names, and {error.problem}"
+        raise InputError(field, problem, f"put {model!r} back where it was, or give where it is now") from None
+
+
 def _stages(run: Path) -> str:
     """What to do about a student that is not there."""
     names = sorted(path.name for path in run.glob("stages/[!.]*") if path.is_dir())
@@ -98,14 +124,29 @@ def _stages(run: Path) -> str:
 
 def _from_hub(name: str, field: str) -> Path:
     """Downloaded, or from the cache."""
+    remedy = "check the spelling and the folder you are in, or give a run, RUN:STAGE or a folder in Hugging Face format"
     if name.count("/") > 1 or name.startswith((".", "~", "/")):
-        raise InputError(field, f"there is no folder {name!r}", "give a folder in Hugging Face format, a run or a hub name")
+        raise InputError(field, f"there is no folder {name!r}", remedy)
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import is_offline_mode
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(_DOWNLOADED)))
     # The hub client raises errors of a dozen unrelated classes (network, HTTP, cache): all mean that there is no such model here.
     except Exception as error:
-        reason = f"{name!r} is no folder, and the hub gives no such model ({type(error).__name__}: {str(error)[:120]})"
-        remedy = "check the spelling and the network, or give a folder in Hugging Face format"
-        raise InputError(field, reason, remedy) from error
+        run, colon, _ = name.rpartition(":")
+        tried = f"{name!r} is no run folder and no model folder here"
+        if colon:
+            raise InputError(field, f"{tried}, and there is no run folder {run!r} for a stage", remedy) from error
+        place = "it is in no cache, where HF_HUB_OFFLINE=1 alone is looked at" if is_offline_mode() else _refusal(error)
+        raise InputError(field, f"{tried}, and as a hub name {place}", remedy) from error
+
+
+def _refusal(error: Exception) -> str:
+    """What the hub has said, in words of ours: its client's own go over many lines."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403, 404):
+        return f"the hub has no such model that you may read (status {status})"
+    if status is None:
+        return f"it is in no cache, and the hub cannot be asked ({type(error).__name__})"
+    return f"the hub fails (status {status})"

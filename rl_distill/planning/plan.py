@@ -128,7 +128,9 @@ def plan(recipe: Recipe, question: Question) -> Plan:
     stages = []
     for stage in recipe.stages:
         work = workload(recipe, stage, shape, lengths_of, prompt=question.prompt_tokens, context=made.max_context)
-        stages.append(StagePlan(work=work, forecast=forecast(work, layout, hardware), steps=question.steps or work.steps))
+        expected = forecast(work, layout, hardware)
+        timed = None if stage.max_seconds is None else math.ceil(stage.max_seconds / expected.step)
+        stages.append(StagePlan(work=work, forecast=expected, steps=question.steps or work.steps or timed))
     if question.max_tokens is not None and question.max_tokens > max(limits):
         problem = f"is {question.max_tokens}, and no response of the recipe may be longer than {max(limits)}"
         raise InputError("--max-tokens", problem, "lower it, or raise the recipe's own limit (max_tokens)")

@@ -199,7 +199,7 @@ def _transport(layout: Layout) -> str:
 
 def _steps_words(stage: StagePlan) -> str:
     if stage.seconds is None:
-        return f"{_seconds(stage.forecast.step)} a step; how many steps depends on the data (--steps)"
+        return f"{_seconds(stage.forecast.step)} a step; how many, the data tell, which are not read here (--steps)"
     return f"{stage.steps} steps of {_seconds(stage.forecast.step)} = {_seconds(stage.seconds)}"
 
 

@@ -19,6 +19,7 @@ from rl_distill.rollout.engine import torch_dtype
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import VllmEngineConfig
 from rl_distill.training.dataset_source import DatasetSourceConfig
+from rl_distill.training.flops import decoding_flops, forward_flops, training_flops
 from rl_distill.training.model_shape import ModelShape, shape_of
 from rl_distill.training.preflight import model_size, student_skeleton
 from rl_distill.training.rollout_source import RolloutSourceConfig
@@ -57,7 +58,7 @@ class Workload:
     learner: LearnerConfig
     mini_batches: int
     max_staleness: int
-    steps: int | None
+    steps: int | None = None
     lengths: str
     turns: tuple[Wave, ...] = ()
 
@@ -78,6 +79,20 @@ class Workload:
     def trained_tokens(self) -> int:
         """Tokens with loss."""
         return sum(wanted for unit in self.units for _, wanted in unit)
+
+    @property
+    def flops(self) -> float:
+        """Of student, reference and teacher, as `max_flops` counts them: a prompt once for the attempts that share it."""
+        rows = [row for unit in self.units for row in unit]
+        counts = {
+            "tokens": sum(tokens for tokens, _ in rows),
+            "squares": sum(tokens**2 for tokens, _ in rows),
+            "logits": sum(wanted for _, wanted in rows),
+        }
+        readers = [*(model.shape for model in self.scored), *[self.shape] * self.rescored]
+        trained = training_flops(self.shape, **counts, checkpointing=self.learner.gradient_checkpointing)
+        sampled = sum(_sampled_flops(self.shape, wave) for wave in self.waves) if self.online else 0.0
+        return trained + sum(forward_flops(shape, **counts) for shape in readers) + sampled
 
 
 LengthsOf = Callable[[Stage, bool, int], Lengths]  # a stage, whether it samples, the longest response
@@ -124,7 +139,7 @@ def workload(
     if turns:
         responses = [tokens for wave in turns for tokens in wave.responses]
     needs = [objective.algorithm.needs for objective in stage.objectives]
-    return Workload(
+    found = Workload(
         stage=stage.name,
         shape=shape,
         batching=batching(recipe),
@@ -139,10 +154,10 @@ def workload(
         learner=stage.learner,
         mini_batches=stage.mini_batches,
         max_staleness=ahead,
-        steps=_steps(stage, sum(responses)),
         lengths="; ".join(dict.fromkeys(told)),
         turns=tuple(turns),
     )
+    return replace(found, steps=_steps(stage, found))
 
 
 def _dialogues(
@@ -160,6 +175,13 @@ def _dialogues(
     asked = _prompt_tokens(prompt, answers, dialogue_room(source, dialogue, context))
     work = dialogue_work(source, dialogue, algorithm, _attempt, asked=asked, replies=replies, answers=answers)
     return work, asked, f"{answers.origin} (answers); {replies.origin} (replies to probes)"
+
+
+def _sampled_flops(shape: ModelShape, wave: Wave) -> float:
+    prompts, read = -(-len(wave.responses) // wave.group_size), max(0, wave.prompt - 1)
+    context = sum((2 * wave.prompt + tokens - 1) * tokens // 2 for tokens in wave.responses)
+    decoded = decoding_flops(shape, tokens=sum(wave.responses), context=context)
+    return decoded + forward_flops(shape, tokens=prompts * read, squares=prompts * read**2)
 
 
 def _mean_prompt(waves: Sequence[Wave]) -> int:
@@ -248,12 +270,21 @@ def _units(rows: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[
     return cut
 
 
-def _steps(stage: Stage, sampled: int) -> int | None:
-    """As far as the recipe tells without its data being read: a data set that says how long it is counts whole."""
+def _steps(stage: Stage, step: Workload) -> int | None:
+    """As far as the recipe tells without its data being read: a data set that says how long it is counts whole.
+
+    None for a length in seconds too: how long a step takes is a matter of the machine.
+    """
     if stage.steps is not None:
         return stage.steps
-    if stage.max_generated_tokens is not None:
-        return -(-stage.max_generated_tokens // max(1, sampled))
+    budgets = (
+        (stage.max_generated_tokens, step.sampled_tokens),
+        (stage.max_trained_tokens, step.trained_tokens),
+        (stage.max_flops, step.flops),
+    )
+    for budget, spent in budgets:
+        if budget is not None:
+            return math.ceil(budget / spent) if spent else None
     count = getattr(stage.source.problems, "num_problems", None)
     if isinstance(count, int) and stage.epochs is not None and not isinstance(stage.source, RolloutSourceConfig):
         return math.ceil(count * stage.epochs / stage.source.groups_per_step)

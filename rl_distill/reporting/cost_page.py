@@ -15,53 +15,69 @@ from rl_distill.reporting.run_facts import RunFacts
 
 
 def cost_data(runs: Sequence[RunFacts], students: Sequence[Student]) -> dict[str, Any]:
-    """`routes` with an amount on each of `axes` (null: not known), which of them nobody beats, `seconds` by stage, `notes`."""
+    """`routes` with an amount on each of `axes` (null: not known), which of them nobody from the same base beats, `seconds` by
+    stage, `notes`."""
     sets = {student.place: student.measured_on for student in students}
     routes: list[dict[str, Any]] = []
+    bases: dict[str, str] = {}  # by what recipes say of a base student, the first run that begins there
     seconds: list[dict[str, Any]] = []
     notes: list[list[str]] = []
     for number, run in enumerate(runs):
         costs = readable(run.notes, "costs", None, _costs, run)
         if costs is None:
             continue
-        routes += [_route(number, route, sets.get((number, route.name))) for route in costs.routes]
+        bases.setdefault(costs.base, run.label)
+        origin = list(bases).index(costs.base)
+        routes += [_route(number, route, sets.get((number, route.name)), origin) for route in costs.routes]
         seconds += [
             {"run": number, "stage": name, **{phase: rounded(stage.cost.seconds.get(phase)) for phase in PHASES}}
             for name, stage in costs.stages.items()
         ]
         notes += [[run.label, note] for note in _notes(costs)]
     fronts = {axis: _fronts(routes, axis) for axis in AXES}
-    return {"axes": list(AXES), "phases": list(PHASES), "routes": routes, "seconds": seconds, "notes": notes, "fronts": fronts}
+    told = {"routes": routes, "seconds": seconds, "notes": notes, "fronts": fronts, "bases": list(bases.values())}
+    return {"axes": list(AXES), "phases": list(PHASES), **told}
 
 
 def _costs(run: RunFacts) -> RunCosts | None:
     return run_costs(run.path) if run.results else None
 
 
-def _route(number: int, route: RouteCost, letter: str | None) -> dict[str, Any]:
-    """Each route starts from base, whose own row says what making it cost: on an axis it stands at 0."""
+def _route(number: int, route: RouteCost, letter: str | None, origin: int) -> dict[str, Any]:
+    """Each route starts from base, whose own row says what making it cost: on an axis it stands at 0.
+
+    Args:
+        origin: the place of its base student in `bases`.
+    """
     return {
         "run": number,
         "stage": route.name,
         "way": " → ".join(route.stages),
         "set": letter,
+        "origin": origin,
         "base": route.name == BASE,
         **{name: rounded(getattr(route, name)) for name in ("accuracy", "low", "high")},
         "amounts": {axis: rounded(amount(route.cost)) for axis, amount in AXES.items()},
     }
 
 
-def _fronts(routes: Sequence[Mapping[str, Any]], axis: str) -> dict[str, list[int]]:
-    """By set of problems, the places in `routes` of those that none is better than for as little, cheapest first."""
-    found: dict[str, list[Point]] = {}
+def _fronts(routes: Sequence[Mapping[str, Any]], axis: str) -> dict[str, dict[str, list[int]]]:
+    """By set of problems and base student, places in `routes` of those that none is better than for as little, cheapest first.
+
+    Routes from different bases stand on one axis, and no front joins them: what each cost counts from its own base.
+    """
+    found: dict[str, dict[str, list[Point]]] = {}
     for place, route in enumerate(routes):
         amount = 0.0 if route["base"] else route["amounts"][axis]
         measured = [route[name] for name in ("accuracy", "low", "high")]
         if amount is not None and route["set"] is not None and None not in measured:
             accuracy, low, high = measured
             point = Point(label=str(place), amount=amount, accuracy=accuracy, low=low, high=high)
-            found.setdefault(route["set"], []).append(point)
-    return {letter: [int(point.label) for point in front(points)] for letter, points in found.items()}
+            found.setdefault(route["set"], {}).setdefault(str(route["origin"]), []).append(point)
+    return {
+        letter: {origin: [int(point.label) for point in front(points)] for origin, points in some.items()}
+        for letter, some in found.items()
+    }
 
 
 def _notes(costs: RunCosts) -> list[str]:

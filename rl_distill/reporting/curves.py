@@ -33,7 +33,7 @@ def curve_data(runs: Sequence[RunFacts]) -> tuple[dict[str, Any], dict[str, dict
     names = sorted(by_metric)
     shared = {
         "pieces": pieces,
-        "axes": [AXES["run/step"], STEP, *list(AXES.values())[1:], SECONDS],
+        "axes": [STEP, *AXES.values(), SECONDS],  # the first one is shown: stages lie over each other, to be compared
         "metrics": {name: _explained(name) for name in names},
         "thinned": [piece["points"] < piece["steps"] for piece in pieces].count(True),
         "points": POINTS,

@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,6 +23,8 @@ from rl_distill.tracking.metric_names import METRICS, explain
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "experiments"
+CLAIMS = EXPERIMENTS / "claims"
+sys.path.append(str(CLAIMS))  # its files are scripts, which import each other by name
 _BLOCK = re.compile(r"<!-- build: (\S+)([^>\n]*) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -57,17 +61,20 @@ def debug_recipe(name: str) -> str:
 
 
 def claims(*names: str) -> str:
-    """Verdicts as claims.json has them, in the words of the README beside it, whose rows are in the same order."""
-    record = json.loads((EXPERIMENTS / "claims" / "claims.json").read_text(encoding="utf-8"))
-    verdicts = {entry["claim"]: entry["verdict"] for entry in record}
-    readme = (EXPERIMENTS / "claims" / "README.md").read_text(encoding="utf-8")
-    rows = [re.split(r" *\| *", line.strip("| ")) for line in readme.splitlines() if re.match(r"\| .*\|.*\| .*±", line)]
-    said = dict(zip(verdicts, rows[: len(verdicts)], strict=True))
-    for name in names:
-        if said[name][1] != verdicts[name]:
-            raise ValueError(f"experiments/claims/README.md says {said[name][1]!r} of {name}, claims.json {verdicts[name]!r}")
-    chosen = names or tuple(verdicts)
-    return table(("claim", "verdict", "mean difference over seeds, 95 % interval"), [said[name] for name in chosen])
+    """Verdicts as claims.json has them, with the differences that its numbers give; without names those of all claims."""
+    record = {one["claim"]: one for one in json.loads((CLAIMS / "claims.json").read_text(encoding="utf-8"))}
+    found, judged = import_module("claims").CLAIMS, import_module("verdicts").judged
+    rows = []
+    for claim in found:
+        if names and claim.name not in names:
+            continue
+        recorded = record[claim.name]
+        verdict, differences = judged(claim.statements, recorded["arms"])
+        if verdict != recorded["verdict"]:
+            raise ValueError(f"claims.json says {recorded['verdict']!r} of {claim.name}, and its numbers say {verdict!r}")
+        said = "; ".join(f"{one.arm} - {one.than} {value}" for one, value in zip(claim.statements, differences, strict=True))
+        rows.append((claim.text, verdict, said))
+    return table(("claim", "verdict", "mean difference over seeds, 95 % interval"), rows)
 
 
 def recipe_part(part: str) -> str:

@@ -235,3 +235,21 @@ def test_after_a_refused_connection_the_same_process_can_connect(claim, head):
         Session(RayCluster(address=head))
     claim()
     Session(RayCluster(address=head)).close()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Exception("The current node timed out during startup. This could happen because"), "its node was not ready in time"),
+        (TimeoutError("waited\nfor gcs"), "its node was not ready in time"),
+        (RuntimeError("no room for\nthe store"), "no room for"),
+    ],
+)
+def test_a_cluster_that_does_not_come_up_is_refused_in_a_line_whatever_ray_raises(error, reason, monkeypatch):
+    def init(**options):
+        raise error
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(InputError) as refusal:
+        Session(RayCluster())
+    assert str(refusal.value).startswith(f"cluster.name: a Ray cluster for this run cannot be started ({reason}); start it again")

@@ -94,3 +94,17 @@ def test_a_file_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes('{"a": "é"}\n'.encode("latin-1"))
     with pytest.raises(InputError, match="latin.jsonl"):
         list(read_groups(tmp_path / "latin.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "not JSON from character 2"),
+        ('{"prompt": "x"}', "'problem' is missing"),
+        ('{"problem": 1, "trajectories": []}', "'problem' is a number"),
+    ],
+)
+def test_a_file_of_something_else_is_refused_by_what_it_lacks(line, said, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(f"{line}\n")
+    with pytest.raises(InputError, match=rf"rows\.jsonl:1: is no group \(.*{said}"):
+        list(read_groups(tmp_path / "rows.jsonl"))

@@ -12,12 +12,15 @@ async function costsPage(host) {
     host.append(el("h2", {}, "Accuracy against cost"), el("div", {class: "controls"},
       label("cost", choice(axes.map(axis => [axis, axis]), state.axis, value => { state.axis = value; plot.redraw(); })),
       letters.length > 1 ? label("problems", choice(letters.map(one => [one, one]), state.set, value => { state.set = value; plot.redraw(); })) : ""),
-    el("div", {class: "chart"}, plot, el("p", {class: "soft"}, "The line joins the routes that nobody beats for as little. Base costs nothing here, since each route starts from it.")));
+    el("div", {class: "chart"}, plot, el("p", {class: "soft"}, data.bases.length > 1
+      ? "Each line joins the routes that nobody from the same base student beats for as little. A base costs nothing here, and what a route cost counts from its own."
+      : "The line joins the routes that nobody beats for as little. Base costs nothing here, since each route starts from it.")));
   } else host.append(el("p", {}, "A figure needs two measured students beside base whose costs are known."));
   const unknown = data.axes.filter(axis => !axes.includes(axis));
   if (unknown.length && axes.length) host.append(el("p", {class: "soft"}, `Not drawn, for too few routes have it known or above 0: ${unknown.join(", ")}.`));
   host.append(el("h2", {}, "Routes"), table([
     ...(head.runs.length > 1 ? [byRun] : []), {title: "route", value: route => route.stage, short: true},
+    ...(data.bases.length > 1 ? [{title: "base student", value: route => `that of ${data.bases[route.origin]}`}] : []),
     ...(letters.length > 1 ? [{title: "problems", value: route => route.set}] : []),
     {title: "accuracy", value: route => route.accuracy, show: route => share(route.accuracy), number: true}, interval,
     ...data.axes.map(axis => ({title: axis, value: route => route.amounts[axis], show: route => amount(route.amounts[axis]), number: true})),
@@ -28,24 +31,30 @@ async function costsPage(host) {
 
 function pareto(data, state, x) {
   const routes = data.routes.filter(route => route.set === state.set && known(route.accuracy) && known(x(route, state.axis)));
-  const best = (data.fronts[state.axis][state.set] || []).map(place => data.routes[place]);
+  const fronts = Object.entries(data.fronts[state.axis][state.set] || {}).map(([origin, places]) => [Number(origin), places.map(place => data.routes[place])]);
+  const best = fronts.flatMap(([_, front]) => front);
   const most = Math.max(...routes.map(route => x(route, state.axis)));
   const spent = routes.map(route => x(route, state.axis)).filter(value => value > 0);
-  const ends = [...best, ...(best.length ? [{...best[best.length - 1], amounts: {[state.axis]: most}, base: false}] : [])];
+  const toTheEnd = front => [...front, {...front[front.length - 1], amounts: {[state.axis]: most}, base: false}];
   const several = new Set(routes.map(route => route.run)).size > 1;
   const wide = spent.length && most > 100 * Math.min(...spent) && !routes.some(route => x(route, state.axis) === 0);
   return {
     traces: [
-      {type: "scatter", mode: "lines", name: "nobody beats", line: {shape: "hv", dash: "dash", color: "#888"}, hoverinfo: "skip",
-        x: ends.map(route => x(route, state.axis)), y: ends.map(route => route.accuracy)},
-      {type: "scatter", mode: "markers+text", name: "routes", textposition: "top center", cliponaxis: false,
+      ...fronts.map(([origin, front]) => ({type: "scatter", mode: "lines", name: baseName(data, origin), showlegend: fronts.length > 1, hoverinfo: "skip",
+        line: {shape: "hv", dash: DASHES[(origin + 1) % DASHES.length], color: fronts.length > 1 ? color(origin) : "#888"},
+        x: toTheEnd(front).map(route => x(route, state.axis)), y: toTheEnd(front).map(route => route.accuracy)})),
+      {type: "scatter", mode: "markers+text", name: "routes", showlegend: false, textposition: "top center", cliponaxis: false,
         x: routes.map(route => x(route, state.axis)), y: routes.map(route => route.accuracy), text: routes.map(route => best.includes(route) || routes.length < 9 ? student(route) : ""),
         hovertext: routes.map(student), hovertemplate: "%{hovertext}<br>%{x:.4g}, accuracy %{y:.3f}<extra></extra>",
         marker: {opacity: 1, line: {width: 0}, size: routes.map(route => best.includes(route) ? 12 : 7), color: routes.map(route => color(several ? route.run : head.runs[route.run].stages.indexOf(route.stage)))},
         error_y: {type: "data", symmetric: false, thickness: 1, width: 3, color: "#8a939e", array: routes.map(route => route.high - route.accuracy), arrayminus: routes.map(route => route.accuracy - route.low)}},
     ],
-    layout: {showlegend: false, xaxis: {title: {text: state.axis}, type: wide ? "log" : "linear"}, yaxis: {title: {text: "held-out accuracy, 95 % interval"}}, margin: {l: 60, r: 30, t: 24, b: 44}},
+    layout: {showlegend: fronts.length > 1, legend: {orientation: "h", y: 1.02, yanchor: "bottom"}, xaxis: {title: {text: state.axis}, type: wide ? "log" : "linear"}, yaxis: {title: {text: "held-out accuracy, 95 % interval"}}, margin: {l: 60, r: 30, t: 24, b: 44}},
   };
+}
+
+function baseName(data, origin) {
+  return `nobody from the base of ${data.bases[origin]} is better`;
 }
 
 function seconds(host, data) {

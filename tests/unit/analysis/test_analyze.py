@@ -1,4 +1,5 @@
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,13 @@ def test_the_page_says_where_cut_answers_end_a_curve(groups_file, tmp_path: Path
 def test_a_set_whose_curve_is_empty_is_drawn_without_it(said, groups_file, tmp_path: Path) -> None:
     report = analyze([str(groups_file("cut", {"a": said}))], tmp_path / "out")
     assert list(report["budget"].values()) == [[]] and (tmp_path / "out" / "lengths.png").exists()
+
+
+def test_a_set_is_in_the_legend_whatever_its_name_begins_with(groups_file, tmp_path: Path, monkeypatch, recwarn) -> None:
+    groups_file("_first", {"a": [Said("so it is 4")]})
+    monkeypatch.chdir(tmp_path)
+    analyze(["_first.jsonl"], tmp_path / "out")
+    assert not [one for one in recwarn if "legend" in str(one.message)]
 
 
 def test_the_same_set_twice_is_refused(groups_file, tmp_path: Path) -> None:
@@ -91,6 +99,46 @@ def test_a_judge_that_fails_takes_nothing_else_with_it(judge, cli, groups_file, 
         code, said, _ = cli("analyze", samples, "--judge", judge_recipe(tmp_path, server.base_url), "-o", out)
         report = json.loads((out / "analysis.json").read_text())
         assert code == 0 and "judge_failure" not in report and "3 responses judged" in said
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ('{"spans": null}', "schema"),
+        ('{"quotes": []}', "schema"),
+        ('{"spans": [{"behavior": "verification", "quote": 7, "reason": ""}]}', "schema"),
+        ("", "empty"),
+        (None, "no answer within 0.2 s"),
+    ],
+)
+def test_answers_of_a_judge_that_cannot_be_used_are_named_by_kind_in_a_line(said, kind, cli, groups_file, tmp_path) -> None:
+    """None never comes: the judge takes longer than it is given."""
+    awake = threading.Event()
+
+    def reply(question: str, seed: int) -> str:
+        if said is None:
+            awake.wait(5)
+        return said or ""
+
+    samples, out = groups_file("one", {"p": [Said("let me check it")]}), tmp_path / "out"
+    with judge_server(reply) as server:
+        recipe = judge_recipe(tmp_path, server.base_url)
+        plain = json.loads(recipe.read_text())
+        recipe.write_text(json.dumps(plain | {"model": plain["model"] | {"request_timeout": 0.2 if said is None else 30.0}}))
+        code, shown, failure = cli("analyze", samples, "--judge", recipe, "-o", out)
+        awake.set()
+    assert code == 1 and kind in failure and failure.count("\n") == 1 and "Error" not in failure, failure
+    assert "All else on this page is whole" in shown and (out / "classes.png").exists()
+
+
+def test_a_judge_that_quotes_what_is_not_there_is_counted_and_not_believed(cli, groups_file, tmp_path: Path) -> None:
+    samples = groups_file("one", {"p": [Said("let me check it")]})
+    invented = '{"spans": [{"behavior": "verification", "quote": "no such words", "reason": "r"}]}'
+    with judge_server(lambda question, seed: invented) as server:
+        code, shown, _ = cli("analyze", samples, "--judge", judge_recipe(tmp_path, server.base_url), "-o", tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "analysis.json").read_text())["behaviors"]["sets"][str(samples)]
+    assert code == 0 and found["behaviors"]["verification"]["count"] == 0 and found["dropped_quotes"] == {"not_in_text": 2}
+    assert "Quotes that do not count: 2 not in text." in shown
 
 
 def test_wrong_input_is_one_line_and_exit_code_2(cli, groups_file, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tiny_runs import rolled_out, taught
 from rl_distill.analysis.cost_amounts import total
 from rl_distill.analysis.cost_report import write_costs
 from rl_distill.analysis.costs import Assumed, run_costs
-from rl_distill.analysis.pareto import AXES, Point, bases, front, points
+from rl_distill.analysis.pareto import AXES, Point, bases, by_base, front, fronts, points
 from rl_distill.analysis.pareto_figure import plot_pareto
 from rl_distill.errors import InputError
 
@@ -250,6 +250,25 @@ def test_the_front_holds_whom_nobody_beats_for_as_little() -> None:
         Point(label=str(x), amount=x, accuracy=y, low=0, high=1) for x, y in [(0, 0.1), (2, 0.3), (2, 0.5), (3, 0.4), (9, 0.6)]
     ]
     assert [(point.amount, point.accuracy) for point in front(made)] == [(0, 0.1), (2, 0.5), (9, 0.6)]
+
+
+def test_each_base_student_has_a_front_of_its_own_and_the_legend_says_whose(run, tmp_path, monkeypatch) -> None:
+    one = run_costs(run)
+    twin, other = replace(one, seed=1), replace(one, name="larger", base="another/model")
+    assert by_base([one, other, twin]) == [[one, twin], [other]]
+    axis = "tokens trained on"
+    assert len(fronts([one, twin], axis)) == 1
+    both = fronts([one, other], axis)
+    assert [{point.label.partition(",")[0] for point in found} for found in both] == [{one.name}, {"larger"}]
+    drawn = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
+    plot_pareto([one, other], tmp_path / "pareto.png")
+    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert [text for text in legend if text.startswith("nobody")] == [
+        f"nobody is better for as little, from the base of {name}" for name in (one.name, "larger")
+    ]
+    monkeypatch.undo()
+    pyplot.close(drawn[0])
 
 
 def test_an_unknown_part_makes_an_unknown_sum() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from dialogue_groups import answer, dialogue_group
 from mixed_groups import mixed_groups, save_student
+from refusals import refused
 from run_costs import result, write_run
 from tiny_runs import tiny_student
 
@@ -255,3 +256,9 @@ def test_groups_without_attempts_or_longer_than_the_context_are_refused(student)
     long = replace(group.trajectories[0], token_ids=(3,) * 60, sampled=(True,) * 60)
     with pytest.raises(InputError, match="60 tokens"):
         gradients(student, [replace(group, trajectories=(long,))])
+
+
+def test_an_empty_file_of_groups_is_refused_by_its_name(student, cli, tmp_path) -> None:
+    (tmp_path / "rollouts.jsonl").touch()
+    text = refused(cli("gradients", student, tmp_path / "rollouts.jsonl", "-o", tmp_path / "out"))
+    assert text.startswith("GROUPS: ") and "rollouts.jsonl' holds no group" in text

@@ -52,12 +52,46 @@ def test_what_is_not_there_is_refused_with_what_is(tmp_path: Path) -> None:
             read_samples(source)
 
 
-@pytest.mark.parametrize("line", ["{}", "[1]", "not json", '{"problem": {"id": "a"}}', '{"problem": "a", "response": "b"}'])
-def test_a_line_that_is_no_record_is_refused_by_its_number(line: str, tmp_path: Path) -> None:
+GROUP = {"problem": {"id": "a", "prompt": "?", "answer": None, "source": "s"}, "trajectories": []}
+ATTEMPT = {"problem_id": "a", "messages": [{"role": "assistant", "content": "4"}], "model": "m", "origin": "policy"}
+WHOLE = ROW | {"finish_reason": "stop", "tokens": 7}
+
+
+@pytest.mark.parametrize(
+    ("plain", "said"),
+    [
+        ({}, "'problem' is missing"),
+        ([1], "it is a list, not an object"),
+        ("not json", "it is not JSON from character 1 on"),
+        (json.dumps(GROUP)[:20], "it is not JSON from character "),
+        (b"\xff", "it is not UTF-8"),
+        ({"problem": {"id": "a"}}, "'trajectories' is missing"),
+        ({"problem": {"id": "a"}, "trajectories": []}, "'problem.answer' is missing"),
+        (GROUP | {"problem": GROUP["problem"] | {"kind": 1}}, "'problem.kind' is no key of it"),
+        (GROUP | {"trajectories": 3}, "'trajectories' is a number, not a list"),
+        (GROUP | {"trajectories": [ATTEMPT | {"messages": "4"}]}, "'trajectories[0].messages' is a text, not a list"),
+        (
+            GROUP | {"trajectories": [ATTEMPT | {"messages": [{"role": "user"}]}]},
+            "'trajectories[0].messages[0].content' is missing",
+        ),
+        (GROUP | {"trajectories": [ATTEMPT | {"messages": [{"role": "assistant", "content": 4}]}]}, "a response is no text"),
+        (GROUP | {"trajectories": [ATTEMPT | {"sampled": [True]}]}, "sampled: has 1 entries for the 0 tokens"),
+        ({"problem": "a", "response": "b"}, "'prompt' is missing"),
+        (WHOLE | {"verdict": "maybe"}, "a verdict is 'maybe', not one of correct, wrong, unverifiable"),
+        (WHOLE | {"response": None}, "a response is no text"),
+        (WHOLE | {"tokens": None}, "a value is not of its kind"),
+        (WHOLE | {"prompt": 3}, "id and prompt of the problem are not both texts"),
+    ],
+)
+def test_a_line_that_is_no_record_is_refused_by_its_number_with_what_is_wrong(plain, said: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
-    path.write_text(f"\n{line}\n")
-    with pytest.raises(InputError, match=r"bad\.jsonl:2"):
+    line = plain if isinstance(plain, bytes) else (plain if isinstance(plain, str) else json.dumps(plain)).encode()
+    path.write_bytes(b"\n" + line + b"\n")
+    with pytest.raises(InputError) as refusal:
         read_samples(str(path))
+    text = str(refusal.value)
+    assert text.startswith(f"{path}:2: holds no graded attempts ({said}") and "give JSON lines of groups" in text, text
+    assert not [word for word in ("Error", "line 1 column", "expected") if word in text]
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:

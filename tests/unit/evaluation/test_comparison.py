@@ -298,3 +298,34 @@ def test_a_damaged_recipe_of_a_run_is_refused(text, tmp_path):
     (run / "recipe.yaml").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match="recipe.yaml: is damaged .*; restore it"):
         compare(run, evaluated(tmp_path / "good", accuracies(1.0)))
+
+
+def named_base(folder, rows, model, *, later=True):
+    """A run whose base student the recipe names: its weights and its template lie elsewhere."""
+    stage(folder, "base", rows)
+    with sealed(folder / "stages" / "base") as working:
+        lines = [{"problem": one, "prompt": prompt, "answer": "4", "verdict": given} for one, prompt, given in rows]
+        (working / "evaluation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if later:
+        stage(folder, "sft", [(one, prompt, [given]) for one, prompt, given in rows])
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe["student"]["model"] = model
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return f"{folder}:base"
+
+
+def test_a_base_that_the_recipe_names_has_the_template_of_the_stages_after_it(tmp_path):
+    rows = [("p", "2 + 2?", "wrong")]
+    base = named_base(tmp_path / "one", rows, "some/model")
+    assert not [note for note in compare(base, f"{tmp_path / 'one'}:sft").notes if "template" in note or "same model" in note]
+    other = named_base(tmp_path / "two", rows, "other/model")
+    assert not [note for note in compare(base, other).notes if "same model" in note]
+    assert [note for note in compare(base, named_base(tmp_path / "three", rows, "some/model")).notes if "the same model" in note]
+
+
+def test_a_template_that_nobody_recorded_is_unknown_and_is_not_said_to_differ(tmp_path):
+    rows = [("p", "2 + 2?", "wrong")]
+    base = named_base(tmp_path / "one", rows, "some/model", later=False)
+    notes = compare(base, stage(tmp_path / "two", "sft", [("p", "2 + 2?", ["wrong"])])).notes
+    assert "the chat template of the first is unknown: its student was named and not saved with the run" in notes
+    assert not [note for note in notes if "other chat templates" in note]

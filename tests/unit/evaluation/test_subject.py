@@ -71,3 +71,39 @@ def test_a_folder_without_weights_is_refused(tmp_path):
     subject = find_subject(str(folder))
     with pytest.raises(InputError, match="holds no weights"):
         subject.identity(subject.tokenizer())
+
+
+def named_base(tmp_path, model):
+    """A run whose base student the recipe names, which therefore is not copied into the run."""
+    folder = run(tmp_path / "quick", "sft")
+    (folder / "recipe.yaml").write_text(f"name: r\nstudent: {{model: {model}}}\n")
+    (folder / "stages" / "base").mkdir()
+    return folder
+
+
+def test_the_base_of_a_run_that_names_its_student_is_that_model(tmp_path):
+    model = saved(tmp_path / "model")
+    found = find_subject(f"{named_base(tmp_path, model)}:base")
+    assert (found.folder, found.label) == (model, "quick-base")
+
+
+@pytest.mark.parametrize(("name", "what"), [("gone", "no folder"), ("nobody/no-such-model", "is in no cache")])
+def test_a_base_that_is_no_longer_there_is_named(name, what, tmp_path):
+    model = tmp_path / name if name == "gone" else name
+    folder = named_base(tmp_path, model)
+    with pytest.raises(InputError, match=what) as refusal:
+        find_subject(f"{folder}:base")
+    assert str(model) in str(refusal.value) and "base" in str(refusal.value) and "recipe.yaml" in str(refusal.value)
+
+
+def test_a_name_that_is_nothing_says_what_was_tried_and_nothing_of_libraries(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refusal:
+        find_subject("runs/none")
+    assert str(refusal.value) == (
+        "MODEL: 'runs/none' is no run folder and no model folder here, and as a hub name it is in no cache, "
+        "where HF_HUB_OFFLINE=1 alone is looked at; "
+        "check the spelling and the folder you are in, or give a run, RUN:STAGE or a folder in Hugging Face format"
+    )
+    with pytest.raises(InputError, match=r"'runs/none:sft' .*no run folder 'runs/none'"):
+        find_subject("runs/none:sft")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from tiny_runs import rolled_out, taught, tiny_student
+from tiny_runs import CONSTANT_RATE, rolled_out, taught, tiny_student
 
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.cli import main
@@ -148,3 +148,20 @@ def test_a_plan_does_not_change_the_table():
 def test_the_page_says_who_scores_and_what_is_assumed_of_it(planned):
     code, page, _ = planned("--gpu", "H100", stages=[taught("kd")], teacher="no/such-teacher")
     assert code == 0 and "scored by no/such-teacher: " in page and "its configuration cannot be read here" in page
+
+
+def test_a_length_in_seconds_is_as_long_as_it_says(planned):
+    stage = taught(learner={**CONSTANT_RATE, "warmup_steps": 0}, max_seconds=90.0)
+    del stage["steps"]
+    code, page, tree = planned("--gpu", "H100", stages=[stage])
+    (found,) = tree["stages"]
+    assert code == 0 and 90 <= found["seconds"] < 90 + found["step"]["total"] and "not known" not in page
+
+
+def test_a_stage_whose_data_tell_its_length_says_so(planned, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("")
+    source = {"name": "dataset", "problems": {"name": "records", "path": str(tmp_path / "rows.jsonl")}, "groups_per_step": 2}
+    stage = taught(source=source, epochs=2)
+    del stage["steps"]
+    code, page, tree = planned("--gpu", "H100", stages=[stage])
+    assert code == 0 and tree["stages"][0]["steps"] is None and "the data tell, which are not read here (--steps)" in page

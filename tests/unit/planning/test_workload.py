@@ -13,7 +13,10 @@ from rl_distill.planning.lengths import assumed
 from rl_distill.planning.workload import Workload, student_shape, workload
 from rl_distill.recipe import Recipe
 from rl_distill.rollout.dialogue import DialogueConfig
+from rl_distill.training.flops import sampled_flops, trained_flops
 from rl_distill.training.student import prompter
+from rl_distill.training.work_counts import added, row_work, sampling_work
+from rl_distill.trajectory import Trajectory
 
 
 def work(stage, *, prompt=7, student=None, **changes) -> Workload:
@@ -78,6 +81,35 @@ def test_a_token_budget_and_epochs_tell_the_number_of_steps():
     thrice = {**taught(), "epochs": 3}
     del thrice["steps"]
     assert work(thrice).steps == 3 * 8 // 2
+
+
+@pytest.mark.parametrize("made", [rolled_out, taught])
+def test_a_length_in_trained_tokens_or_flops_is_a_number_of_steps(made):
+    stage = made(learner={**CONSTANT_RATE, "warmup_steps": 0})
+    del stage["steps"]
+    found = work({**stage, "max_trained_tokens": 1000})
+    assert found.steps == -(-1000 // found.trained_tokens)
+    assert work({**stage, "max_flops": 2.5 * found.flops}).steps == 3
+
+
+def test_the_flops_of_a_step_are_those_that_the_run_counts():
+    """Of attempts and rows of these very lengths."""
+    found = work(rolled_out())
+    prompts = [(9,) * 6 + (place,) for place in (0, 0, 0, 1, 1, 1)]
+    attempts = [
+        Trajectory(
+            problem_id="p",
+            messages=(),
+            token_ids=(*prompt, *[1] * tokens),
+            sampled=(False,) * len(prompt) + (True,) * tokens,
+            model="m",
+            origin="policy",
+        )
+        for prompt, tokens in zip(prompts, found.responses, strict=True)
+    ]
+    counted = added([sampling_work(attempts), row_work("training", attempts)])
+    expected = sampled_flops(found.shape, counted) + trained_flops(found.shape, counted, checkpointing=False)
+    assert found.flops == pytest.approx(expected)
 
 
 def test_without_a_word_on_prompts_they_leave_the_longest_response_its_room():

@@ -66,7 +66,27 @@ def test_runs_that_were_measured_on_different_problems_stand_apart(run: Path, tm
     assert [one["letter"] for one in data["head"]["sets"]] == ["A", "B"]
     assert {(one["run"], one["set"]) for one in data["head"]["students"]} == {(0, "A"), (1, "B")}
     for front in data["costs"]["fronts"].values():
-        assert all(data["costs"]["routes"][place]["set"] == letter for letter, places in front.items() for place in places)
+        found = [(letter, place) for letter, origins in front.items() for places in origins.values() for place in places]
+        assert all(data["costs"]["routes"][place]["set"] == letter for letter, place in found)
+
+
+def test_no_front_joins_routes_from_different_base_students(run: Path, tmp_path: Path) -> None:
+    other = reported_run(tmp_path / "other", seed=1)
+    same = held(report([run, other], tmp_path / "same.html").path)["costs"]
+    assert len(same["bases"]) == 1 and all(list(one["A"]) == ["0"] for one in same["fronts"].values() if one)
+    plain = yaml.safe_load((other / "recipe.yaml").read_text())
+    plain["student"]["model"]["seed"] = 5
+    (other / "recipe.yaml").write_text(yaml.safe_dump(plain))
+    data = held(report([run, other], tmp_path / "report.html").path)["costs"]
+    assert len(data["bases"]) == 2
+    for one in data["fronts"].values():
+        for origin, places in one["A"].items():
+            assert places and {data["routes"][place]["run"] for place in places} == {int(origin)}
+
+
+def test_curves_are_over_the_stages_own_step_at_first(run: Path, tmp_path: Path) -> None:
+    shared = held(report(run, tmp_path / "report.html").path)["curves"]
+    assert shared["axes"][:2] == ["step of the stage", "step of the run"]
 
 
 def test_a_run_at_work_a_failed_a_stopped_and_an_empty_one_are_shown_as_such(tmp_path: Path) -> None:
