@@ -24,7 +24,6 @@ from rl_distill.tracking.metric_names import METRICS, explain
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ROOT / "experiments"
 CLAIMS = EXPERIMENTS / "claims"
-sys.path.append(str(CLAIMS))  # its files are scripts, which import each other by name
 _BLOCK = re.compile(r"<!-- build: (\S+)([^>\n]*) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -63,7 +62,8 @@ def debug_recipe(name: str) -> str:
 def claims(*names: str) -> str:
     """Verdicts as claims.json has them, with the differences that its numbers give; without names those of all claims."""
     record = {one["claim"]: one for one in json.loads((CLAIMS / "claims.json").read_text(encoding="utf-8"))}
-    found, judged = import_module("claims").CLAIMS, import_module("verdicts").judged
+    with patch.object(sys, "path", [str(CLAIMS), *sys.path]):  # its files are scripts, which import each other by name
+        found, judged = import_module("claims").CLAIMS, import_module("verdicts").judged
     rows = []
     for claim in found:
         if names and claim.name not in names:
