@@ -16,6 +16,7 @@ NOT_RUN = {  # why a snippet may be left alone: `<!-- not run: REASON -->`
     "needs a paid API",
     "needs several hosts",
     "needs Slurm",
+    "starts a Ray cluster, as tests/cluster does",
 }
 SHOWN = {"text", "console", "math"}  # languages of what is printed or drawn, and not run
 
