@@ -43,9 +43,12 @@ def data_digests(settings: Any, key: str) -> dict[str, str]:
     """Digest of what every problem set below a configuration reads, wherever that lies."""
     if isinstance(settings, ReadsData):
         return {key: settings.data_digest()}
+    below = {field.name: getattr(settings, field.name) for field in fields(settings)} if is_dataclass(settings) else {}
+    if isinstance(settings, tuple):
+        below = {str(getattr(member, "name", place)): member for place, member in enumerate(settings)}
     found: dict[str, str] = {}
-    for field in fields(settings) if is_dataclass(settings) else ():
-        found |= data_digests(getattr(settings, field.name), f"{key}.{field.name}")
+    for name, member in below.items():
+        found |= data_digests(member, f"{key}.{name}")
     return found
 
 

@@ -18,11 +18,13 @@ class Account:
     state   done; stopped by an alarm that was asked to; failed; unfinished where it was interrupted, or never begun
     reason  of a cell that is not done, in one line
     recipe  digest of what it was run with
+    made    digest of recipe, data and code that its outcome is a function of
     """
 
     state: State
     reason: str = ""
     recipe: str = ""
+    made: str = ""
 
 
 UNBEGUN = Account(state="unfinished", reason="not begun")

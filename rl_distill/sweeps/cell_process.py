@@ -38,10 +38,11 @@ class Order:
     account: str
     threads: int
     command: list[str]
+    made: str
 
     @classmethod
-    def of(cls, recipe: Recipe, *, shared: list[str], account: Path, threads: int, command: list[str]) -> "Order":
-        return cls(recipe=dump(recipe), shared=shared, account=str(account), threads=threads, command=command)
+    def of(cls, recipe: Recipe, *, shared: list[str], account: Path, threads: int, command: list[str], made: str) -> "Order":
+        return cls(recipe=dump(recipe), shared=shared, account=str(account), threads=threads, command=command, made=made)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def main(path: str) -> int:
     digest = recipe_digest(recipe)
     write_account(Path(order.account), Account(state="unfinished", reason="its process has gone", recipe=digest))
     state, reason = _run(recipe, order)
-    write_account(Path(order.account), Account(state=state, reason=reason, recipe=digest))
+    write_account(Path(order.account), Account(state=state, reason=reason, recipe=digest, made=order.made))
     return 0 if state in ("done", "stopped") else 1
 
 

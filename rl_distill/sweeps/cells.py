@@ -11,7 +11,7 @@ from rl_distill.config import dump, overridden, parse, read_yaml
 from rl_distill.errors import InputError
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.sweeps.lineage import reduced
-from rl_distill.sweeps.naming import short_keys, value_name
+from rl_distill.sweeps.naming import cut, short_keys, value_name
 from rl_distill.sweeps.settings import Arm, Sweep, Values
 
 
@@ -98,7 +98,7 @@ def _variants(sweep: Sweep, draws: Sequence[Values]) -> Iterator[_Variant]:
         values = {**point, **draw}
         parts = [arm.name] if arm else []
         parts += [f"{shorts[key]}={value_name(value)}" for key, value in values.items()]
-        name = ",".join(parts) or "recipe"
+        name = cut(",".join(parts)) or "recipe"
         if name in seen:
             name = next(f"{name}.{number}" for number in range(2, len(seen) + 3) if f"{name}.{number}" not in seen)
         seen.add(name)
@@ -106,14 +106,17 @@ def _variants(sweep: Sweep, draws: Sequence[Values]) -> Iterator[_Variant]:
 
 
 def _cell(sweep: Sweep, path: Path, variant: _Variant, seed: int) -> Cell:
-    changes = {**sweep.set, **(variant.arm.set if variant.arm else {}), **variant.values}
-    changes |= dict.fromkeys(sweep.seed_keys, seed) | {f"alarms.{alarm}.action": "stop" for alarm in sweep.stop_on}
+    stops = {f"alarms.{alarm}.action": "stop" for alarm in sweep.stop_on}
+    layers = (sweep.set, variant.arm.set if variant.arm else {}, variant.values, dict.fromkeys(sweep.seed_keys, seed), stops)
+    changes = [
+        change for layer in layers for change in _written(layer)
+    ]  # in their order: a later one may hold an earlier one's key
     source = path.parent / sweep.recipe
     if not source.is_file():
         raise InputError("recipe", f"there is no file {str(source)!r}", "give its path from the folder of the sweep's file")
     name = f"{variant.name}-{seed}"
     try:
-        whole = parse(Recipe, overridden(read_yaml(source), _written(changes)))
+        whole = parse(Recipe, overridden(read_yaml(source), changes))
         outcome = _outcome(sweep, variant, whole)
         budget = sweep.budget.overrides(outcome) if sweep.budget else {}
         tree = reduced(parse(Recipe, overridden(dump(whole), _written(budget))), outcome)

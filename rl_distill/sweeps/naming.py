@@ -1,11 +1,13 @@
 """Names of cells: short, readable, good as names of folders."""
 
+import hashlib
 import json
 import re
 from collections.abc import Collection
 from typing import Any
 
 LONGEST_VALUE = 24  # characters
+LONGEST_NAME = 150  # characters; file systems take 255 bytes with what is put behind
 
 
 def short_keys(keys: Collection[str]) -> dict[str, str]:
@@ -23,6 +25,14 @@ def short_keys(keys: Collection[str]) -> dict[str, str]:
         alone = (end for end in ends if not any(other != key and f".{other}".endswith(f".{end}") for other in keys))
         found[key] = next(alone, key)
     return found
+
+
+def cut(name: str) -> str:
+    """A name that fits into that of a file: its beginning, and a digest of the whole where it is too long."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def value_name(value: Any) -> str:

@@ -33,6 +33,11 @@ class PlannedCell:
     def folder(self) -> Path:
         return self.cell.recipe.folder
 
+    @property
+    def made(self) -> str:
+        """What its outcome is a function of: recipe, data and code, as they are now."""
+        return self.keys[self.cell.outcome]
+
     def ended(self) -> Account:
         found = read_account(self.account, self.cell.recipe)
         gone = found.state == "done" and not (self.folder / "summary.json").is_file()

@@ -8,6 +8,7 @@ from typing import Any
 
 from rl_distill.analysis.cost_amounts import Cost
 from rl_distill.analysis.costs import run_costs
+from rl_distill.errors import InputError
 from rl_distill.evaluation.comparison import why_not_comparable
 from rl_distill.evaluation.measured import IN_RUN, MeasuredBenchmark, read_measured
 from rl_distill.evaluation.over_seeds import MeanOverSeeds, holm, mean_over_seeds
@@ -58,14 +59,20 @@ class Row:
 
 
 def cell_result(planned: PlannedCell) -> CellResult:
-    """
-    Raises:
-        InputError: the run folder of a cell that is done is damaged.
-    """
-    account, folder, outcome = planned.ended(), planned.folder, planned.cell.outcome
+    """What its folder says; a folder that cannot be read makes a cell unfinished, and costs no other cell its row."""
+    account = planned.ended()
     if account.state != "done":
         alarms = (account.reason.split()[1],) if account.state == "stopped" else ()
         return CellResult(planned=planned, account=account, alarms=alarms)
+    try:
+        return _done(planned, account)
+    except (InputError, OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        why = f"its run folder is damaged ({error}): remove {planned.folder} and give the same command again"
+        return CellResult(planned=planned, account=Account(state="unfinished", reason=" ".join(why.split())))
+
+
+def _done(planned: PlannedCell, account: Account) -> CellResult:
+    folder, outcome = planned.folder, planned.cell.outcome
     evaluation = json.loads((folder / "stages" / outcome / "result.json").read_text())["evaluation"]
     summary = json.loads((folder / "summary.json").read_text())
     route = next(route for route in run_costs(folder).routes if route.name == outcome)
@@ -131,8 +138,16 @@ def _row(
         corrected=corrected,
         alarms={alarm: alarms.count(alarm) for alarm in dict.fromkeys(alarms)},
         costs={name: _mean([one.costs[name] for one in done if one.costs is not None]) for name in COSTS},
-        remarks=(*(f"seed {one.planned.cell.seed} {one.account.state}: {one.account.reason}" for one in bad), *not_compared),
+        remarks=(
+            *(f"seed {one.planned.cell.seed} {one.account.state}: {one.account.reason}" for one in bad),
+            *(f"seed {one.planned.cell.seed} was made by other code or data than there is now" for one in done if _aged(one)),
+            *not_compared,
+        ),
     )
+
+
+def _aged(result: CellResult) -> bool:
+    return bool(result.account.made) and result.account.made != result.planned.made
 
 
 def _mean(amounts: Sequence[float | None]) -> float | None:

@@ -28,6 +28,7 @@ from rl_distill.sweeps.wandb_table import log_table
 from rl_distill.training.interruption import graceful_stop
 
 Say = Callable[[str], None]
+LONGEST_TAG = 64  # characters, of Weights & Biases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,8 @@ def _run(sweep: Sweep, planned: Sequence[PlannedCell], command: list[str], addre
     jobs = []
     for one in planned:
         shared = [str(entry.resolve()) for entry in one.shared]
-        Order.of(one.cell.recipe, shared=shared, account=one.account, threads=threads, command=command).write(one.order)
+        order = Order.of(one.cell.recipe, shared=shared, account=one.account, threads=threads, command=command, made=one.made)
+        order.write(one.order)
         call = (sys.executable, "-m", "rl_distill.sweeps.cell_process", str(one.order.resolve()))
         makes = [*([str(one.cache)] if one.cache else []), *shared]
         log = str(one.log.resolve())
@@ -140,7 +142,7 @@ def _written(sweep: Sweep, cells: Cells, results: Sequence[CellResult], say: Say
         (sweep.path / name).write_text(text, encoding="utf-8")
     wandb = next((cell.recipe.tracking.wandb for cell in cells.cells if cell.recipe.tracking.wandb), None)
     if wandb is not None:
-        shown = replace(wandb, tags=(sweep.name,))
+        shown = replace(wandb, tags=(sweep.name[:LONGEST_TAG],))
         lines = [table_cells(row) for row in rows]
         log_table(shown, folder=sweep.path, name=sweep.name, resolved=dump(sweep), columns=COLUMNS, rows=lines, say=say)
     bad = [one for one in results if one.account.state not in ("done", "stopped")]

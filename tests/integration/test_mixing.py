@@ -9,6 +9,7 @@ from tiny_runs import rolled_out, taught
 from rl_distill.recipe import load_recipe
 from rl_distill.tracking import read_metrics
 from rl_distill.tracking.metric_names import explain
+from rl_distill.training.fingerprint import run_digests
 
 
 def mixed(name: str = "redi", weight: float = 0.5, **changes):
@@ -86,3 +87,15 @@ def test_a_stage_without_anything_beside_it_has_one_objective(tiny_recipe):
     stage = load_recipe(tiny_recipe(mixed()).path).stages[0]
     assert [type(objective).__name__ for objective in stage.objectives] == ["Stage", "Beside"]
     assert replace(stage, beside=()).objectives == (replace(stage, beside=()),)
+
+
+def test_data_of_an_objective_beside_is_part_of_what_a_run_is_made_of(tiny_recipe, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    digests = []
+    for answer in ("4", "5"):
+        rows.write_text(json.dumps({"problem": "2 + 2 = ?", "answer": answer}) + "\n")
+        source = {"name": "dataset", "problems": {"name": "jsonl", "path": str(rows)}, "groups_per_step": 2}
+        recipe = tiny_recipe(mixed(source=source))
+        digests.append(run_digests(load_recipe(recipe.path)))
+    assert digests[0].keys() == digests[1].keys() == {"stages.grpo.beside.pairs.source.problems"}
+    assert digests[0] != digests[1]

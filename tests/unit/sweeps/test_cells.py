@@ -10,7 +10,7 @@ from tiny_runs import rolled_out, taught, write_recipe
 
 from rl_distill.errors import InputError
 from rl_distill.sweeps.cells import Cells, cells_of
-from rl_distill.sweeps.naming import short_keys, value_name
+from rl_distill.sweeps.naming import LONGEST_NAME, cut, short_keys, value_name
 from rl_distill.sweeps.plan import plan
 from rl_distill.sweeps.settings import Sweep, load_sweep
 
@@ -165,3 +165,17 @@ NAMED = [(1e-5, "1e-05"), (0.8, "0.8"), (3, "3"), (True, "true"), (None, "null")
 @pytest.mark.parametrize(("value", "name"), [*NAMED, ([1, 2], "1_2"), ({"name": "dapo"}, "dapo")])
 def test_values_are_named_as_people_write_them(value: Any, name: str) -> None:
     assert value_name(value) == name
+
+
+def test_a_later_layer_wins_where_one_key_holds_another(load: Load) -> None:
+    arm = {"name": "arm", "set": {"stages.redi.learner": {"beta2": 0.99}, RATE: 5e-4}}
+    _, cells = load(set={RATE: 1e-3}, arms=[arm], outcome="redi")
+    assert [cell.recipe.stages[-1].learner.learning_rate for cell in cells.cells] == [5e-4]
+    arm["set"] = {"stages.redi.learner": {"beta2": 0.99}}
+    _, cells = load(set={RATE: 1e-3}, arms=[arm], grid={RATE: [1e-4, 2e-4]}, outcome="redi")
+    assert [cell.recipe.stages[-1].learner.learning_rate for cell in cells.cells] == [1e-4, 2e-4]
+
+
+def test_a_long_name_is_cut_and_stays_its_own() -> None:
+    one, other = ("stages.sft.steps=1," * 20 + end for end in "ab")
+    assert len(cut(one)) == LONGEST_NAME and cut(one) != cut(other) and cut("short") == "short"

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_runs import taught, write_recipe
 
 from rl_distill.evaluation.measured import MeasuredBenchmark
 from rl_distill.evaluation.over_seeds import holm, mean_over_seeds
-from rl_distill.recipe import Recipe
-from rl_distill.sweeps.accounts import Account
+from rl_distill.recipe import Recipe, load_recipe
+from rl_distill.sweeps.accounts import Account, recipe_digest, write_account
 from rl_distill.sweeps.cells import Cell
 from rl_distill.sweeps.plan import PlannedCell
-from rl_distill.sweeps.results import COSTS, CellResult, Row, rows_of
+from rl_distill.sweeps.results import COSTS, CellResult, Row, cell_result, rows_of
 from rl_distill.sweeps.sweep_table import as_csv, as_latex, as_markdown, row_data, table_cells
 
 SETTINGS: dict[str, Any] = {"problems_hash": "one", "version": None, "prompt": {}, "grader": [], "sampling": {}}
@@ -24,7 +25,7 @@ RECIPE: Recipe = None  # type: ignore[assignment]  # the table reads results onl
 def done(variant: str, seed: int, accuracy: float, problems: str = "one", **changes: Any) -> CellResult:
     cell = Cell(variant=variant, seed=seed, values={}, recipe=RECIPE, outcome="sft")
     nowhere = Path("nowhere")
-    planned = PlannedCell(cell=cell, keys={}, shared=(), cache=None, account=nowhere, order=nowhere, log=nowhere)
+    planned = PlannedCell(cell=cell, keys={"sft": "now"}, shared=(), cache=None, account=nowhere, order=nowhere, log=nowhere)
     measured = MeasuredBenchmark(settings=SETTINGS | {"problems_hash": problems}, accuracy={}, num_problems=4, num_samples=2)
     found = CellResult(
         planned=planned,
@@ -68,6 +69,26 @@ def test_a_seed_that_failed_is_in_no_mean_and_its_reason_in_the_table() -> None:
     assert found["better"].difference == mean_over_seeds([0.61 - 0.5, 0.70 - 0.6])
     table = as_markdown(list(found.values()), "base", seeds=3)
     assert "| 2 of 3 |" in table and "disk: full; make room" in table
+
+
+def test_a_seed_that_other_code_or_data_made_is_named() -> None:
+    old, new = (
+        replace(one, account=Account(state="done", made=made)) for one, made in zip(BETTER, ("then", "now"), strict=False)
+    )
+    assert rows(*BASELINE, old, new)["better"].remarks == ("seed 0 was made by other code or data than there is now",)
+
+
+def test_a_damaged_cell_is_unfinished_with_its_reason_and_costs_no_other_its_row(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, taught("sft")).path)
+    cell = Cell(variant="arm", seed=0, values={}, recipe=recipe, outcome="sft")
+    place = tmp_path / "account.json"
+    write_account(place, Account(state="done", recipe=recipe_digest(recipe)))
+    recipe.folder.mkdir(parents=True)
+    (recipe.folder / "summary.json").write_text("{}")
+    planned = PlannedCell(cell=cell, keys={"sft": "now"}, shared=(), cache=None, account=place, order=place, log=place)
+    found = cell_result(planned)
+    assert found.account.state == "unfinished" and str(recipe.folder) in found.account.reason
+    assert rows(*BASELINE, found)["arm"].seeds == ()
 
 
 def test_a_seed_without_its_baseline_is_not_compared() -> None:
