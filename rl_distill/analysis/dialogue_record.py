@@ -98,7 +98,10 @@ def tokenizer_of(run: Path) -> Callable[[Sequence[int]], str] | None:
 
     for folder in (run / "final", *sorted((run / "stages").glob("*/student"))):
         if (folder / "tokenizer.json").is_file():
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            try:
+                tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            except Exception as error:  # the library knows no other class
+                raise ValueError(f"{folder / 'tokenizer.json'} is no tokenizer ({error})") from None
             return lambda token_ids: str(tokenizer.decode(list(token_ids), skip_special_tokens=False))
     return None
 

@@ -28,7 +28,10 @@ def cost_data(runs: Sequence[RunFacts], students: Sequence[Student]) -> dict[str
             continue
         bases.setdefault(costs.base, run.label)
         origin = list(bases).index(costs.base)
-        routes += [_route(number, route, sets.get((number, route.name)), origin) for route in costs.routes]
+        for route in costs.routes:
+            letter = sets.get((number, route.name))
+            row = readable(run.notes, f"costs of {route.name}", None, _route, number, route, letter, origin)
+            routes += [row] if row is not None else []
         seconds += [
             {"run": number, "stage": name, **{phase: rounded(stage.cost.seconds.get(phase)) for phase in PHASES}}
             for name, stage in costs.stages.items()

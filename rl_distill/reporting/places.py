@@ -11,6 +11,7 @@ from typing import Any
 from rl_distill.errors import InputError
 from rl_distill.reporting.notes import readable
 
+TABLE = "table.csv"
 SWEEP, CELLS = "sweep.json", "cells"  # the second is there from the first cell on, the first at the end
 WELL = ("done", "stopped")  # states of a cell that did not fail
 MAX_NAMED = 3
@@ -88,8 +89,7 @@ def _labelled(paths: Sequence[Path]) -> dict[str, Path]:
 
 def _table(path: Path, notes: list[str]) -> SweepTable:
     plain: dict[str, Any] = readable(notes, str(path / SWEEP), {}, _json, path / SWEEP) if (path / SWEEP).is_file() else {}
-    tables = sorted(path.glob("*.csv"))
-    rows = readable(notes, str(path), [], _rows, tables[0]) if tables else []
+    rows = readable(notes, str(path), [], _rows, path / TABLE) if (path / TABLE).is_file() else []
     header, *others = rows or [()]
     failures = readable(notes, str(path / SWEEP), (), _failures, plain)
     return SweepTable(path=path, header=header, rows=tuple(others), failures=failures)

@@ -21,7 +21,7 @@ LAST_WORDS = 300  # characters of what a failed run said
 class RunFacts:
     """
     label    no other run of the report has it
-    state    alive, finished, failed, stopped or empty; `words` say it to a person
+    state    alive, finished, failed, stopped, empty or unknown; `words` say it to a person
     recipe   the resolved recipe as plain data; {} where it cannot be read
     stages   of the recipe, base first
     results  `result.json` by finished stage
@@ -61,14 +61,23 @@ def read_facts(label: str, path: Path) -> RunFacts:
     """Read a run's folder; what cannot be read stands in its notes."""
     if not (path / "recipe.yaml").is_file():
         return RunFacts(label=label, path=path, state="empty", words="ended before it wrote its recipe")
-    state, words = run_state(path)
-    facts = RunFacts(label=label, path=path, state=state, words=words)
+    facts = RunFacts(label=label, path=path, state="unknown", words="")
+    facts.state, facts.words = state, words = readable(facts.notes, "state", ("unknown", ""), run_state, path)
     facts.recipe = readable(facts.notes, "recipe.yaml", {}, _yaml, path / "recipe.yaml")
     facts.environment = readable(facts.notes, "environment.json", {}, _json, path / "environment.json")
     facts.stages = (BASE, *readable(facts.notes, "recipe.yaml", (), _stage_names, facts.recipe))
-    facts.results = readable(facts.notes, "results", {}, _results, path, facts.stages)
+    files = {name: path / "stages" / name / "result.json" for name in facts.stages}
+    found = {
+        name: readable(facts.notes, f"result of stage {name}", None, _result, file)
+        for name, file in files.items()
+        if file.is_file()
+    }
+    facts.results = {name: result for name, result in found.items() if result is not None}
     if (path / "metrics.jsonl").is_file():
-        facts.metrics = readable(facts.notes, "metrics.jsonl", [], read_metrics, path / "metrics.jsonl")
+        rows = readable(facts.notes, "metrics.jsonl", [], read_metrics, path / "metrics.jsonl")
+        facts.metrics = [row for row in rows if isinstance(row.get("stage"), str) and _is_number(row.get("step"))]
+        if len(facts.metrics) < len(rows):
+            facts.notes.append(f"metrics.jsonl: {len(rows) - len(facts.metrics)} lines name no stage and step; they are left out")
     if state == "failed":
         facts.words = readable(facts.notes, "failure.log", words, _last_words, path / "failure.log")
     if facts.version not in (None, __version__):
@@ -94,9 +103,23 @@ def _stage_names(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(stage["name"]) for stage in recipe.get("stages", ()))
 
 
-def _results(path: Path, stages: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
-    files = {name: path / "stages" / name / "result.json" for name in stages}
-    return {name: _json(file) for name, file in files.items() if file.is_file()}
+def _result(path: Path) -> Mapping[str, Any]:
+    """What all pages read of a stage's result has the type that they expect."""
+    found = _json(path)
+    evaluation = _mapping(found.get("evaluation") or {})
+    numbers = {name: found.get(name) for name in ("step", "generated_tokens", "trained_tokens", "seconds")}
+    numbers |= {name: evaluation.get(name) for name in ("accuracy", "low", "high")}
+    for place, alarm in enumerate(found.get("alarms") or ()):
+        numbers[f"alarms[{place}].step"] = _mapping(alarm)["step"]
+        if not isinstance(alarm["alarm"], str):
+            raise TypeError(f"alarms[{place}].alarm is no name")
+    if wrong := [name for name, value in numbers.items() if value is not None and not _is_number(value)]:
+        raise TypeError(f"{wrong[0]} is no number")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:

@@ -114,7 +114,8 @@ def test_a_run_at_work_a_failed_a_stopped_and_an_empty_one_are_shown_as_such(tmp
         ("recipe.yaml", "student: [", "recipe.yaml"),
         ("recipe.yaml", "name: old\nstages:\n- {name: sft, method: sft}\n", "costs"),
         ("metrics.jsonl", "no line of metrics\n", "metrics"),
-        ("stages/grpo/result.json", "[]", "results"),
+        ("stages/grpo/result.json", "[]", "result of stage grpo"),
+        ("final/tokenizer.json", '{"version":', "is no tokenizer"),
         ("stages/grpo/evaluation.jsonl", '{"question": "?"}\n', "evaluation.jsonl"),
         ("trajectories/rollouts.jsonl", '{"stage": "grpo", "problem": {}}\n', "rollouts.jsonl"),
         ("environment.json", '{"rl_distill": "0.0.7"}', "written by rl_distill 0.0.7"),
@@ -123,10 +124,46 @@ def test_a_run_at_work_a_failed_a_stopped_and_an_empty_one_are_shown_as_such(tmp
 def test_what_is_damaged_or_of_an_older_version_is_said_and_the_rest_is_shown(
     run: Path, tmp_path: Path, file: str, text: str, told: str
 ) -> None:
+    (run / file).parent.mkdir(exist_ok=True)
     (run / file).write_text(text)
     found = report(run, tmp_path / "report.html")
     assert any(told in note for note in found.notes) and not any("\n" in note for note in found.notes)
     assert held(found.path)["head"]["runs"][0]["label"] == "run"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"evaluation": 0.5},
+        {"evaluation": {"accuracy": "0.5", "low": 0, "high": 1}},
+        {"alarms": ["flat_reward"]},
+        {"alarms": [{"alarm": "flat_reward", "text": "no step"}]},
+        {"alarms": 2},
+        {"seconds": "3 s"},
+        {"generated_tokens": "many"},
+    ],
+)
+def test_a_result_of_another_shape_is_said_and_other_stages_stay(run: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    path = run / "stages" / "grpo" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    found = report(run, tmp_path / "report.html")
+    assert any("result of stage grpo" in note for note in found.notes)
+    assert {"base", "sft", "redi"} <= {one["stage"] for one in held(found.path)["head"]["students"]}
+
+
+@pytest.mark.parametrize("line", ['{"stage": null, "step": null, "loss": 1}', '{"stage": "grpo", "step": "ten", "loss": 1}'])
+def test_a_line_of_metrics_without_stage_and_step_is_left_out_and_counted(run: Path, tmp_path: Path, line: str) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    found = report(run, tmp_path / "report.html")
+    assert any("1 lines name no stage and step" in note for note in found.notes)
+    assert held(found.path)["alarms"]["alarms"]
+
+
+def test_a_state_that_cannot_be_read_is_unknown(run: Path, tmp_path: Path) -> None:
+    (run / ".lock").unlink(missing_ok=True)
+    (run / ".lock").mkdir()
+    assert held(report(run, tmp_path / "report.html").path)["head"]["runs"][0]["state"] == "unknown"
 
 
 def test_a_sweep_is_its_cells_with_its_table_and_its_failures(tmp_path: Path) -> None:
