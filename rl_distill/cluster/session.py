@@ -154,7 +154,7 @@ def _check_reachable(address: str) -> None:
 
 def _not_started(address: str | None, error: Exception) -> InputError:
     """What `ray.init` has failed with, and what to do."""
-    reason = _sentence(error)
+    reason = _said(error)
     if address is not None:
         remedy = "give HOST:PORT of a cluster started with the same Python and Ray versions, or drop the key to start one here"
         return InputError("cluster.address", f"{address!r} refuses ({reason})", remedy)
@@ -162,11 +162,11 @@ def _not_started(address: str | None, error: Exception) -> InputError:
     return InputError("cluster.name", f"a Ray cluster for this run cannot be started ({reason})", remedy)
 
 
-def _sentence(error: Exception) -> str:
-    """Its first one, in a line: a wait that was in vain as such, since Ray's own words guess at the cause."""
+def _said(error: Exception) -> str:
+    """What it says, in a line: a wait that was in vain as such, since Ray's own words guess at the cause."""
     if "timed out" in str(error) or isinstance(error, TimeoutError):
         return "its node was not ready in time"
-    return " ".join(_first_line(error).split())[:200]
+    return " ".join(str(error).split())[:200]
 
 
 def _speaks_http2(connection: socket.socket) -> bool:
