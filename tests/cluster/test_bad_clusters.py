@@ -242,7 +242,7 @@ def test_after_a_refused_connection_the_same_process_can_connect(claim, head):
     [
         (Exception("The current node timed out during startup. This could happen because"), "its node was not ready in time"),
         (TimeoutError("waited\nfor gcs"), "its node was not ready in time"),
-        (RuntimeError("no room for\nthe store"), "no room for"),
+        (RuntimeError("no room for\nthe store"), "no room for the store"),
     ],
 )
 def test_a_cluster_that_does_not_come_up_is_refused_in_a_line_whatever_ray_raises(error, reason, monkeypatch):
