@@ -26,6 +26,12 @@ class Runs:
     folder: Path
     seeds: tuple[int, ...]
     read: set[Path] = field(default_factory=set)
+    stages: set[tuple[str, str]] = field(default_factory=set)  # recipe and stage of what was read
+
+    def forget(self) -> None:
+        """What was read so far: the next claim rests on other files."""
+        self.read.clear()
+        self.stages.clear()
 
     def accuracy(self, recipe: str, stage: str, seed: int, half: Half = "all") -> float:
         """Of a stage's student on held-out problems; those with an even number are there to choose by, the others to compare."""
@@ -54,14 +60,8 @@ class Runs:
 
     def costs(self) -> dict[str, dict[str, float]]:
         """Of each stage that was read, with those it starts from: means over seeds, of tokens and of FLOPs with the teacher's."""
-        stages = sorted(
-            {
-                (path.parents[2].name.rsplit("-", 1)[0], path.parent.name)
-                for path in self.read
-                if path.parent.parent.name == "stages"
-            }
-        )
-        return {f"{recipe}/{stage}": self.cost(recipe, stage) for recipe, stage in stages if stage != "base"}
+        stages = sorted(stage for stage in self.stages if stage[1] != "base")
+        return {f"{recipe}/{stage}": self.cost(recipe, stage) for recipe, stage in stages}
 
     def cost(self, recipe: str, stage: str) -> dict[str, float]:
         found = [self._routes(recipe, seed)[stage].cost for seed in self.seeds]
@@ -78,4 +78,5 @@ class Runs:
         return found
 
     def _stage(self, recipe: str, stage: str, seed: int) -> Path:
+        self.stages.add((recipe, stage))
         return self.folder / f"{recipe}-{seed}" / "stages" / stage

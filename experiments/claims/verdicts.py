@@ -37,7 +37,7 @@ def written(claims: Sequence[Claim], runs: Runs, folder: Path) -> str:
     """The table of all claims, which also lies in `claims.md`; `claims.json` has every number, its cost, its files."""
     rows, record = [], []
     for claim in claims:
-        runs.read.clear()
+        runs.forget()
         values = {name: [arm(runs, seed) for seed in runs.seeds] for name, arm in claim.arms.items()}
         verdict, differences = judged(claim.statements, values)
         said = "; ".join(f"{one.arm} - {one.than} {found}" for one, found in zip(claim.statements, differences, strict=True))
