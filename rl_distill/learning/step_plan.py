@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rl_distill.batch import Totals, source_names, totals
+from rl_distill.learning.cutting import cut
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.trajectory import Sample
 
@@ -76,18 +77,11 @@ def split(samples: Sequence[Sample], max_tokens: int) -> Iterator[list[Sample]]:
     """Cut a step into micro-batches of at most `max_tokens` padded tokens, keeping the rows of a unit together.
 
     Units are taken longest first, so that rows of like length meet and a step that does not fit in memory fails at once. A unit
-    larger than the budget makes a micro-batch of its own. The order is a function of the samples alone.
+    larger than the budget makes a micro-batch of its own. The cuts are a function of the samples alone.
     """
-    current: list[Sample] = []
-    width = 0
-    for unit in sorted(units_of(samples), key=_width, reverse=True):
-        if current and max(width, _width(unit)) * (len(current) + len(unit)) > max_tokens:
-            yield current
-            current, width = [], 0
-        current += unit
-        width = max(width, _width(unit))
-    if current:
-        yield current
+    units = sorted(units_of(samples), key=_width, reverse=True)
+    for part in cut([_width(unit) for unit in units], [len(unit) for unit in units], max_tokens):
+        yield [sample for unit in units[part] for sample in unit]
 
 
 def units_of(samples: Sequence[Sample]) -> list[list[Sample]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rl_distill.cluster.memory import FLOAT32
 from rl_distill.cluster.settings import LearnerPlaces
+from rl_distill.learning.cutting import cut
 from rl_distill.planning.work import Work
 from rl_distill.training.flops import forward_flops, training_flops
 from rl_distill.training.model_shape import ModelShape
@@ -24,15 +25,9 @@ class MicroBatch:
 
 def pack(units: Sequence[Sequence[tuple[int, int]]], max_tokens: int) -> list[MicroBatch]:
     """Units of (tokens, tokens with loss) as `learning.step_plan.split` packs them: longest first, units whole."""
-    packed: list[MicroBatch] = []
-    current: list[tuple[int, int]] = []
-    for unit in sorted(units, key=lambda unit: max(unit)[0], reverse=True):
-        width = max(tokens for tokens, _ in [*current, *unit])
-        if current and width * (len(current) + len(unit)) > max_tokens:
-            packed.append(_micro_batch(current))
-            current = []
-        current += unit
-    return [*packed, _micro_batch(current)] if current else packed
+    ordered = sorted(units, key=lambda unit: max(unit)[0], reverse=True)
+    parts = cut([max(unit)[0] for unit in ordered], [len(unit) for unit in ordered], max_tokens)
+    return [_micro_batch([row for unit in ordered[part] for row in unit]) for part in parts]
 
 
 def divide(units: Sequence[Sequence[tuple[int, int]]], ranks: int) -> list[list[Sequence[tuple[int, int]]]]:
