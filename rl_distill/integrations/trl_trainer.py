@@ -78,7 +78,7 @@ class AlgorithmTrainer(Trainer):
         reference: Any = None,
         prompt: PromptFormat | None = None,
         max_tokens: int | None = None,
-        logprob_chunk_tokens: int = 4_096,
+        logprob_chunk_tokens: int = 512,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:

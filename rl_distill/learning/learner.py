@@ -36,7 +36,7 @@ class LearnerConfig:
     micro_batch_tokens: int = setting(
         16_384, about="padded tokens of one forward pass; has no effect on the gradient", unit="tokens", ge=1
     )
-    logprob_chunk_tokens: int = setting(4_096, about="positions whose logits exist at once", unit="tokens", ge=1)
+    logprob_chunk_tokens: int = setting(512, about="positions whose logits exist at once", unit="tokens", ge=1)
     gradient_checkpointing: bool = setting(False, about="recompute activations in the backward pass to save memory")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", about="where it trains; auto takes a GPU if there is one")
 

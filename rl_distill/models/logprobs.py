@@ -1,7 +1,7 @@
 """Token log-probs from float32 logits in chunks. The only place where the next-token shift happens.
 
 The vocabulary is large and the batch is long, so logits never exist for more than `chunk_tokens` positions at a time: each chunk
-is recomputed in the backward pass.
+is computed again in the backward pass.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rl_distill.batch import Compared, PolicyOutput
 from rl_distill.errors import InputError
+from rl_distill.models.token_logprobs import head_logits, token_logprobs
 
 
 class Predicting(NamedTuple):
@@ -49,7 +50,7 @@ def policy_output(
     wanted: Tensor,
     *,
     temperature: float = 1.0,
-    chunk_tokens: int = 4096,
+    chunk_tokens: int = 512,
     compared: Compared | None = None,
 ) -> PolicyOutput:
     """Log-prob and entropy at the wanted tokens, and if asked log-probs of other tokens in their place; 0 elsewhere.
@@ -64,21 +65,19 @@ def policy_output(
     targets = found.shifted(token_ids)  # [N]
     candidates = None if compared is None else found.shifted(compared.ids)  # [N, K]
     head = model.get_output_embeddings()
+    if compared is None:
+        logprobs, entropy = token_logprobs(
+            found.states, targets, head.weight, head.bias, temperature=temperature, chunk_tokens=chunk_tokens
+        )
+        return PolicyOutput(found.spread(logprobs), found.spread(entropy))
+    candidates = found.shifted(compared.ids)  # [N, K]
     pieces = []
-    for start in range(0, len(targets), chunk_tokens):
+    for start in range(0, max(1, len(targets)), chunk_tokens):
         part = slice(start, start + chunk_tokens)
-        asked = None if compared is None or candidates is None else compared._replace(ids=candidates[part])
-        pieces.append(_chunk(found.states[part], targets[part], head.weight, head.bias, temperature, asked))
-    if not pieces:
-        pieces.append(_nothing(found.states, compared))
-    logprobs, entropy, *others = (torch.cat(column) for column in zip(*pieces, strict=True))
-    return PolicyOutput(found.spread(logprobs), found.spread(entropy.detach()), found.spread(others[0]) if others else None)
-
-
-def head_logits(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """[N, H] states -> [N, V] logits of at least float32. Call it outside of autocast."""
-    kind = torch.promote_types(states.dtype, torch.float32)
-    return F.linear(states.to(kind), weight.to(kind), None if bias is None else bias.to(kind))
+        asked = compared._replace(ids=candidates[part])
+        pieces.append(_compared(found.states[part], targets[part], head.weight, head.bias, temperature, asked))
+    logprobs, entropy, others = (torch.cat(column) for column in zip(*pieces, strict=True))
+    return PolicyOutput(found.spread(logprobs), found.spread(entropy.detach()), found.spread(others))
 
 
 def at_candidates(logprobs: Tensor, ids: Tensor, *, with_rest: bool) -> Tensor:
@@ -114,36 +113,27 @@ def check_head(model: Any, *, tolerance: float = 2e-2) -> None:
         )
 
 
-def _chunk(
-    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, asked: Compared | None
+def _compared(
+    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, asked: Compared
 ) -> tuple[Tensor, ...]:
+    """A chunk's columns. Candidates may be any number at a temperature of their own: autograd's gradient, from a checkpoint."""
     if not torch.is_grad_enabled():
-        return _token_logprobs(states, targets, weight, bias, temperature, asked)
+        return _candidate_logprobs(states, targets, weight, bias, temperature, asked)
     out: tuple[Tensor, ...] = checkpoint(
-        _token_logprobs, states, targets, weight, bias, temperature, asked, use_reentrant=False, preserve_rng_state=False
+        _candidate_logprobs, states, targets, weight, bias, temperature, asked, use_reentrant=False, preserve_rng_state=False
     )
     return out
 
 
-def _token_logprobs(
-    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, asked: Compared | None
+def _candidate_logprobs(
+    states: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, asked: Compared
 ) -> tuple[Tensor, ...]:
-    """[N, H] states -> log-prob of the targets [N], entropy [N], and [N, K] or [N, K + 1] if asked; logits are never halved."""
+    """[N, H] states -> log-prob of the targets [N], entropy [N], and [N, K] or [N, K + 1] of the candidates."""
     with torch.autocast(states.device.type, enabled=False):
         logits = head_logits(states, weight, bias)  # [N, V]
         logprobs = (logits / temperature).log_softmax(dim=-1)
         with torch.no_grad():
             entropy = -(logprobs.exp() * logprobs).sum(dim=-1)
-        found = (logprobs.gather(-1, targets[:, None])[:, 0], entropy)
-        if asked is None:
-            return found
         soft = logprobs if asked.temperature == temperature else (logits / asked.temperature).log_softmax(dim=-1)
-        return (*found, at_candidates(soft, asked.ids, with_rest=asked.with_rest))
-
-
-def _nothing(states: Tensor, compared: Compared | None) -> tuple[Tensor, ...]:
-    """No token is wanted: columns of length 0 that still lead back to the weights."""
-    empty = states.sum(-1)  # [0]
-    if compared is None:
-        return empty, empty
-    return empty, empty, empty[:, None].expand(-1, compared.ids.shape[-1] + compared.with_rest)
+        picked = logprobs.gather(-1, targets[:, None])[:, 0]
+        return picked, entropy, at_candidates(soft, asked.ids, with_rest=asked.with_rest)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from rl_distill.batch import Candidates
-from rl_distill.models.logprobs import at_candidates, head_logits, predicting
+from rl_distill.models.logprobs import at_candidates, predicting
+from rl_distill.models.token_logprobs import head_logits
 
 
 @torch.no_grad()
@@ -19,7 +20,7 @@ def teacher_candidates(
     candidates: Candidates,
     vocabulary: int,
     draws: Tensor | None = None,
-    chunk_tokens: int = 4096,
+    chunk_tokens: int = 512,
 ) -> tuple[Tensor, Tensor]:
     """Candidates in the place of each wanted token, [B, T, K], and their log-probs, [B, T, K] or [B, T, K + 1]; 0 elsewhere.
 

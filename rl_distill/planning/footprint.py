@@ -8,7 +8,7 @@ from rl_distill.planning.decoding import Batching
 from rl_distill.planning.learning_cost import MicroBatch
 from rl_distill.training.model_shape import ModelShape
 
-_LOGITS_COPIES = 4  # logits, log-probs, probabilities, gradient
+_LOGITS_COPIES = 4  # at most, of a chunk: a teacher's candidates take all four, own tokens alone two
 _WIDTH_STEP = 16  # engine hf allocates so many columns at a time
 
 

@@ -10,7 +10,7 @@ from rl_distill.planning.work import Work
 from rl_distill.training.flops import forward_flops, training_flops
 from rl_distill.training.model_shape import ModelShape
 
-_HEAD_VALUES = 16  # of each logit, forward twice and backward: the chunk is computed again (`models.logprobs`)
+_HEAD_VALUES = 16  # of each logit, forward and backward: it is computed again there (`models.token_logprobs`)
 _UPDATE_BYTES = 12 * FLOAT32  # of each weight: AdamW reads four numbers and writes three, clipping and the update's norm the rest
 
 

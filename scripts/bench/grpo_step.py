@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from bench_student import EOS, VOCABULARY, make_student
+from trl_peer import one_step, trl_settings
 from turns import in_turn, machine, peers, write
 
 PROMPT, LONGEST, GROUP = 32, 512, 8
@@ -139,7 +140,7 @@ def ours(student: Path, completions: int, precision: Any, micro_tokens: int) -> 
 def trl(student: Path, completions: int, precision: str, micro: int) -> Callable[[], Mapping[str, float]]:
     """One iteration is one optimizer step; the trainer is stopped after it and goes on from where it stands in the next turn."""
     from datasets import Dataset
-    from transformers import StoppingCriteria, StoppingCriteriaList, TrainerCallback
+    from transformers import StoppingCriteria, StoppingCriteriaList
     from trl import GRPOConfig, GRPOTrainer
 
     from rl_distill.models.loading import load_model, load_tokenizer
@@ -179,38 +180,23 @@ def trl(student: Path, completions: int, precision: str, micro: int) -> Callable
             clock["sampled"] = clock.get("sampled", 0.0) + float(found["completion_mask"].sum())
             return found
 
-    class OneStep(TrainerCallback):  # type: ignore[misc, unused-ignore]
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            control.should_training_stop = True
-
     def rewards(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
         return [reward(token_ids) for token_ids in completion_ids]
 
     settings = GRPOConfig(
-        output_dir=str(student.parent / f"trl-{micro}"),
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=completions // micro,
+        **trl_settings(student.parent / f"trl-{micro}", micro=micro, rows=completions, rate=RATE),
         num_generations=GROUP,
         max_completion_length=LONGEST,
-        learning_rate=RATE,
-        lr_scheduler_type="constant",
         beta=0.0,
         temperature=1.0,
         top_k=0,
         top_p=1.0,
         bf16=precision == "bfloat16",
-        gradient_checkpointing=False,
-        max_steps=10**6,
-        use_cpu=True,
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
         shuffle_dataset=False,
     )
     data = Dataset.from_dict({"prompt": rows})
     trainer = Scored(
-        model=model, args=settings, train_dataset=data, processing_class=tokenizer, reward_funcs=[rewards], callbacks=[OneStep()]
+        model=model, args=settings, train_dataset=data, processing_class=tokenizer, reward_funcs=[rewards], callbacks=[one_step()]
     )
 
     def turn() -> Mapping[str, float]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench_student import VOCABULARY, make_student
+from trl_peer import one_step, trl_settings
 from turns import in_turn, machine, peers, write
 
 # Twentieths of the distribution, in words, signs and single digits.
@@ -133,7 +134,6 @@ def ours(student: Path, name: str, traces: int, micro_tokens: int) -> Callable[[
 def trl(student: Path, name: str, traces: int, micro: int) -> Callable[[], Mapping[str, float]]:
     """The trainer is stopped after each optimizer step and goes on from where it stands in the next turn."""
     from datasets import Dataset
-    from transformers import TrainerCallback
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     from rl_distill.models.loading import load_model, load_tokenizer
@@ -143,27 +143,9 @@ def trl(student: Path, name: str, traces: int, micro: int) -> Callable[[], Mappi
     rows = [{key: _words(ids) for key, ids in zip(("prompt", "chosen", "rejected"), pair, strict=True)} for pair in pairs(count)]
     seen: dict[str, float] = {}
 
-    class OneStep(TrainerCallback):  # type: ignore[misc, unused-ignore]
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            control.should_training_stop = True
-
-    common: dict[str, Any] = {
-        "output_dir": str(student.parent / f"trl-{name}-{micro}"),
-        "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": count // micro,
-        "learning_rate": RATE,
-        "lr_scheduler_type": "constant",
-        "max_length": None,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "max_steps": 10**6,
-        "use_cpu": True,
-        "report_to": [],
-        "save_strategy": "no",
-        "logging_strategy": "no",
-        "disable_tqdm": True,
-    }
-    keywords: dict[str, Any] = {"model": model, "processing_class": tokenizer, "callbacks": [OneStep()]}
+    common = trl_settings(student.parent / f"trl-{name}-{micro}", micro=micro, rows=count, rate=RATE)
+    common |= {"max_length": None, "bf16": False}
+    keywords: dict[str, Any] = {"model": model, "processing_class": tokenizer, "callbacks": [one_step()]}
     if name == "sft":
         data = Dataset.from_list([{"prompt": row["prompt"], "completion": f" {row['chosen']}"} for row in rows])
         trainer: Any = SFTTrainer(args=SFTConfig(**common), train_dataset=data, **keywords)
