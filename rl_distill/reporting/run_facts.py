@@ -61,8 +61,11 @@ def read_facts(label: str, path: Path) -> RunFacts:
     """Read a run's folder; what cannot be read stands in its notes."""
     if not (path / "recipe.yaml").is_file():
         return RunFacts(label=label, path=path, state="empty", words="ended before it wrote its recipe")
-    facts = RunFacts(label=label, path=path, state="unknown", words="")
-    facts.state, facts.words = state, words = readable(facts.notes, "state", ("unknown", ""), run_state, path)
+    notes: list[str] = []
+    state, words = readable(notes, "state", ("unknown", ""), run_state, path)
+    if state == "failed":
+        words = readable(notes, "failure.log", words, _last_words, path / "failure.log")
+    facts = RunFacts(label=label, path=path, state=state, words=words, notes=notes)
     facts.recipe = readable(facts.notes, "recipe.yaml", {}, _yaml, path / "recipe.yaml")
     facts.environment = readable(facts.notes, "environment.json", {}, _json, path / "environment.json")
     facts.stages = (BASE, *readable(facts.notes, "recipe.yaml", (), _stage_names, facts.recipe))
@@ -78,8 +81,6 @@ def read_facts(label: str, path: Path) -> RunFacts:
         facts.metrics = [row for row in rows if isinstance(row.get("stage"), str) and _is_number(row.get("step"))]
         if len(facts.metrics) < len(rows):
             facts.notes.append(f"metrics.jsonl: {len(rows) - len(facts.metrics)} lines name no stage and step; they are left out")
-    if state == "failed":
-        facts.words = readable(facts.notes, "failure.log", words, _last_words, path / "failure.log")
     if facts.version not in (None, __version__):
         facts.notes.append(f"written by rl_distill {facts.version}; this report is of {__version__}")
     if not facts.metrics and not facts.results:
