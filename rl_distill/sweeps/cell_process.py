@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,16 +68,23 @@ def _run(recipe: Recipe, order: Order) -> tuple[State, str]:
         write_run_pages(recipe.folder, summary)
     except StoppedByAlarm as stop:
         print(stop, flush=True)
-        return "stopped", re.split("[:;]", str(stop))[0]
+        return "stopped", str(stop).rpartition("; ")[0]  # the remedy behind it is that of a run which stands alone
     except InputError as error:
-        print(f"error: {error}", flush=True)
-        return "failed", str(error)
+        refusal = _of_a_cell(error)
+        print(f"error: {refusal}", flush=True)
+        return "failed", str(refusal)
     except (Exception, KeyboardInterrupt) as error:
         report = failure_report(error, recipe.folder, order.command)
         print(report, flush=True)
         reason = report.splitlines()[0].partition(": ")[2]
         return ("unfinished" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"), reason
     return "done", ""
+
+
+def _of_a_cell(error: InputError) -> InputError:
+    """A sweep chooses the folders of its cells: another one is another folder of the whole sweep."""
+    remedy = error.remedy.replace("run_dir=PATH", "folder=PATH of the sweep").replace("remove the folder", "remove that folder")
+    return InputError(error.field, error.problem, remedy)
 
 
 if __name__ == "__main__":
