@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def main(path: str) -> int:
         die_with(os.getppid(), SIGKILL)  # a sweep that is killed leaves nobody behind
     order = Order(**json.loads(Path(path).read_text(encoding="utf-8")))
     torch.set_num_threads(order.threads)
-    recipe = parse(Recipe, order.recipe)
+    recipe = _named(parse(Recipe, order.recipe), Path(order.account).stem)
     digest = recipe_digest(recipe)
     write_account(Path(order.account), Account(state="unfinished", reason="its process has gone", recipe=digest))
     state, reason = _run(recipe, order)
@@ -79,6 +79,14 @@ def _run(recipe: Recipe, order: Order) -> tuple[State, str]:
         reason = report.splitlines()[0].partition(": ")[2]
         return ("unfinished" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"), reason
     return "done", ""
+
+
+def _named(recipe: Recipe, cell: str) -> Recipe:
+    """All cells bear the sweep's name; Weights & Biases would show them, and count their models, as one."""
+    wandb = recipe.tracking.wandb
+    if wandb is None:
+        return recipe
+    return replace(recipe, tracking=replace(recipe.tracking, wandb=replace(wandb, name=f"{recipe.name}-{cell}")))
 
 
 def _of_a_cell(error: InputError) -> InputError:

@@ -16,6 +16,7 @@ from rl_distill.sweeps.cell_process import Order
 from rl_distill.sweeps.cells import Cell
 from rl_distill.sweeps.plan import PlannedCell
 from rl_distill.sweeps.results import cell_result
+from rl_distill.tracking import Wandb
 from rl_distill.training.interruption import StoppedByAlarm
 
 REASON = "alarm flat_reward:probes stopped stage 'redi' after step 3: all 0.5; no spread"
@@ -54,6 +55,18 @@ def test_a_cell_whose_folder_tells_nothing_costs_what_nobody_knows(tmp_path: Pat
     (planned.folder / "metrics.jsonl").write_text("no line of metrics\n")
     found = cell_result(planned)
     assert (found.costs, found.alarms) == (None, ())
+
+
+def test_a_cell_has_a_name_of_its_own_in_weights_and_biases(tmp_path: Path, monkeypatch) -> None:
+    planned, seen = cut_short(tmp_path, "unfinished"), []
+    recipe = replace(planned.cell.recipe, tracking=replace(planned.cell.recipe.tracking, wandb=Wandb(mode="offline")))
+    monkeypatch.setattr(cell_process, "train", lambda recipe, *given, **named: seen.append(recipe))
+    monkeypatch.setattr(cell_process, "write_run_pages", lambda *given: None)
+    monkeypatch.setattr(cell_process, "die_with", lambda *given: None)
+    order = Order.of(recipe, shared=[], account=planned.account, threads=1, command=["x"], made="now")
+    order.write(tmp_path / "order.json")
+    assert cell_process.main(str(tmp_path / "order.json")) == 0
+    assert seen[0].tracking.wandb.name == "tiny-hot-0" and read_account(planned.account, recipe).state == "done"
 
 
 def account_of(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Account:
