@@ -124,7 +124,8 @@ def _head(
         "students": [_student(student, facts[student.run].results[student.stage]) for student in students],
         "sets": [one.as_data() for one in sets],
         "sweeps": [
-            {"path": str(one.path), "header": one.header, "rows": one.rows, "failures": one.failures} for one in places.sweeps
+            {"path": str(one.path)} | {name: getattr(one, name) for name in ("header", "rows", "failures", "warnings")}
+            for one in places.sweeps
         ],
         "notes": list(notes),
     }

@@ -59,6 +59,7 @@ function studentTable(rows, caption) {
 function sweeps(host) {
   for (const sweep of head.sweeps) {
     host.append(el("h2", {}, "Sweep"), el("p", {class: "soft"}, sweep.path));
+    host.append(...sweep.warnings.map(text => el("p", {class: "warning", role: "note"}, text[0].toUpperCase() + text.slice(1) + ".")));
     const number = text => text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
     const columns = sweep.header.map((title, place) => ({
       title, number: sweep.rows.length > 0 && sweep.rows.every(row => row[place] === "" || number(row[place]) !== null),
