@@ -42,6 +42,13 @@ function measuredOn(host, set, several) {
     title: "held-out accuracy, 95 % interval", text: student, value: row => row.accuracy, low: row => row.low, high: row => row.high,
     group: row => runs > 1 ? row.run : head.runs[row.run].stages.indexOf(row.stage),
   }), studentTable(rows, "one row for each student; tokens and seconds are those of its own stage"));
+  const means = head.means.filter(row => row.set === set.letter);
+  if (means.length) host.append(el("h3", {}, "Mean over seeds"), table([
+    {title: "runs", value: row => row.runs.join(", ")}, byStage,
+    {title: "seeds", value: row => row.seeds, show: row => `${row.seeds} of ${row.runs.length}`, number: true},
+    {title: "accuracy", value: row => row.mean, show: row => share(row.mean), number: true}, interval,
+    {title: "what to know", value: row => row.notes.join(" · ")},
+  ], means, {caption: "runs whose recipes differ in their seed only; intervals are over seeds, Student's t", tall: means.length > 20}));
 }
 
 function studentTable(rows, caption) {
