@@ -97,7 +97,10 @@ def _failures(path: Path, endings: Mapping[str, Ending | None]) -> tuple[str, ..
 
 def _at_work(run: Path) -> bool:
     """Its account says already what holds if nobody comes to write another."""
-    return run_state(run).kind == "alive"
+    try:
+        return run_state(run).kind == "alive"
+    except OSError:  # its own row says so
+        return False
 
 
 def _warnings(path: Path, cells: Sequence[Path]) -> Iterator[str]:

@@ -136,3 +136,11 @@ def test_a_damaged_account_says_nothing(sweep: SweepFiles) -> None:
     sweep.cell("a-0", "done")
     sweep.write("accounts/a-0.json", "[")
     assert told(sweep)[0]["a-0"]["state"] == "finished"
+
+
+def test_a_failed_cell_whose_folder_cannot_be_read_is_a_failure_still(sweep: SweepFiles) -> None:
+    sweep.begin("a-0")
+    (sweep.cell("a-0", "failed", "disk full") / ".lock").mkdir()
+    sweep.end(**{"a-0": ("failed", "disk full")})
+    runs, found, _ = told(sweep)
+    assert found["failures"] == ["a-0: disk full"] and runs["a-0"]["state"] == "unknown"
