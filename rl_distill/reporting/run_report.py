@@ -58,7 +58,8 @@ def report(
         output: the file.
         trajectories: the most attempts that it shows.
         evaluations: the folder in which evaluations of these runs are looked for; none is `evaluations`, if it is there.
-        teacher_weights, price: of its costs, as in `rl-distill costs`.
+        teacher_weights: of a curated teacher, active for a token, for the FLOPs of its text.
+        price: of a device for an hour, added to the teacher's bill.
 
     Raises:
         InputError: a number is below 0, a folder holds neither a run nor a sweep, the file cannot be written, or Plotly is not
