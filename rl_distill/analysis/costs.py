@@ -36,12 +36,15 @@ class Assumed:
                 raise InputError(f"--{name.replace('_', '-')}", f"is {value:g}", "give a number of 0 or more")
 
 
-def run_costs(path: Path, assumed: Assumed = Assumed()) -> RunCosts:
+def run_costs(path: Path, assumed: Assumed = Assumed(), *, begun: bool = False) -> RunCosts:
     """
+    Args:
+        begun: stages that were cut short cost what they took up to their newest checkpoint.
+
     Raises:
         InputError: it is no run's folder, or no stage of it is finished.
     """
-    run = read_run(path)
+    run = read_run(path, begun=begun)
     devices, base_made = devices_of(run.recipe), isinstance(run.recipe.student.model, SeededModel)
     stages = {name: _stage_cost(run, stage, devices, assumed) for name, stage in run.stages.items()}
     routes = tuple(_route(run, name, stages, assumed) for name in stages)

@@ -1,14 +1,16 @@
-"""What a run folder says of its stages, finished ones only: results, seconds by phase, who taught."""
+"""What a run folder says of its stages: results, seconds by phase, who taught. Of one that was cut short its last checkpoint."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rl_distill.errors import InputError
+from rl_distill.learning.checkpoint import read_state
 from rl_distill.learning.loss_term import MAIN
 from rl_distill.recipe import BASE, Recipe, load_recipe
+from rl_distill.sealing import damage
 from rl_distill.tracking import read_metrics
 
 PHASES = {  # what a step's seconds went to, by the metric that says it
@@ -18,6 +20,7 @@ PHASES = {  # what a step's seconds went to, by the metric that says it
     "training": "time/train",
     "sync": "time/sync",
 }
+RUNG = "alarm/"  # begins the metric of an alarm's own name, behind the path of its objective
 
 
 class Attempt(NamedTuple):
@@ -55,8 +58,8 @@ class StageRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """
-    stages      those that are finished, base first
-    unfinished  the names of the others
+    stages      those that are finished, base first, and those that have begun where these were asked for
+    unfinished  the names of those that are not finished
     """
 
     path: Path
@@ -65,8 +68,11 @@ class RunRecord:
     unfinished: tuple[str, ...]
 
 
-def read_run(path: Path) -> RunRecord:
+def read_run(path: Path, *, begun: bool = False) -> RunRecord:
     """
+    Args:
+        begun: stages that were cut short count too, up to their newest checkpoint.
+
     Raises:
         InputError: it is no run's folder, it is damaged, or no stage is finished.
     """
@@ -78,10 +84,13 @@ def read_run(path: Path) -> RunRecord:
     finished = {name: result for name, result in results.items() if result is not None}
     if not finished:
         raise InputError("RUN", f"{str(path)!r} has finished no stage", "continue it with rl-distill train, then ask again")
+    unfinished = tuple(name for name in names if name not in finished)
+    saved = {name: _saved(path / "checkpoints" / name) for name in unfinished if begun}
+    shown = finished | {name: result for name, result in saved.items() if result is not None}
     metrics = read_metrics(path / "metrics.jsonl") if (path / "metrics.jsonl").is_file() else []
     read = _read_attempts(path / "ledger.jsonl")
     stages = {}
-    for name, result in finished.items():
+    for name, result in shown.items():
         lines = [line for line in metrics if line["stage"] == name]
         student = path / "stages" / name / "student"
         stages[name] = StageRecord(
@@ -92,7 +101,23 @@ def read_run(path: Path) -> RunRecord:
             idle=_idle(lines),
             read={source: frozenset(attempts) for (stage, source), attempts in read.items() if stage == name},
         )
-    return RunRecord(path=path, recipe=recipe, stages=stages, unfinished=tuple(name for name in names if name not in finished))
+    return RunRecord(path=path, recipe=recipe, stages=stages, unfinished=unfinished)
+
+
+def alarms_rung(lines: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Each alarm that rang in these lines of metrics, as results call them: NAME, or NAME:OBJECTIVE of an objective beside."""
+    paths = dict.fromkeys(name for line in lines for name, value in line.items() if RUNG in name and value)
+    found = (path.rpartition(RUNG) for path in paths)
+    return tuple(f"{alarm}:{path.strip('/').removeprefix('beside/')}" if path else alarm for path, _, alarm in found)
+
+
+def _saved(checkpoints: Path) -> dict[str, Any] | None:
+    """What the result of a stage would be if it had ended at its newest checkpoint, without having been measured."""
+    folder = next((one for one in sorted(checkpoints.glob("step-*"), reverse=True) if damage(one) is None), None)
+    state = {} if folder is None else read_state(folder)
+    if "progress" not in state:
+        return None
+    return {"work": {}, "evaluation": None, "evaluations": state.get("evaluations"), **state["progress"]}
 
 
 def _result(path: Path) -> dict[str, Any] | None:

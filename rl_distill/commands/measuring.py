@@ -108,10 +108,15 @@ def _analyze(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _costs_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="its folder")
+def assumed_arguments(command: argparse.ArgumentParser) -> None:
+    """What no run folder knows, and costs depend on."""
     command.add_argument("--teacher-weights", type=float, metavar="N", help="of a curated teacher, active for a token: its FLOPs")
     command.add_argument("--price", type=float, metavar="X", help="of a device for an hour, added to the teacher's bill")
+
+
+def _costs_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="its folder")
+    assumed_arguments(command)
     command.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="none is costs/ in the first run's folder")
 
 

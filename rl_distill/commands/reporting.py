@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from rl_distill.commands import Command
+from rl_distill.commands.measuring import assumed_arguments
 
 MEGABYTE = 1e6
 
@@ -15,12 +16,20 @@ def _report_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--evaluations", type=Path, metavar="FOLDER", help="where evaluations of these runs lie; none is evaluations/, if there"
     )
+    assumed_arguments(command)
 
 
 def _report(parsed: argparse.Namespace) -> int:
     from rl_distill.reporting.run_report import report
 
-    found = report(parsed.runs, parsed.output, trajectories=parsed.trajectories, evaluations=parsed.evaluations)
+    found = report(
+        parsed.runs,
+        parsed.output,
+        trajectories=parsed.trajectories,
+        evaluations=parsed.evaluations,
+        teacher_weights=parsed.teacher_weights,
+        price=parsed.price,
+    )
     print("\n".join([*(f"left out: {note}" for note in found.notes), f"report: {found.path} ({found.size / MEGABYTE:.1f} MB)"]))
     return 0
 

@@ -8,17 +8,26 @@ from statistics import fmean, stdev
 from rl_distill.evaluation.intervals import Interval
 from rl_distill.evaluation.student_t import p_of_t, t_quantile
 
+ROUNDING = 1e-12  # of accuracies, which are at most 1, and of their differences
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanOverSeeds:
     """
     interval  of the mean; None of one value, or of values without any spread, which say nothing about it
     p_value   two-sided, that the mean is 0; None where there is no interval
+    count     of the values
     """
 
     mean: float
     interval: Interval | None
     p_value: float | None
+    count: int
+
+    @property
+    def no_spread(self) -> bool:
+        """Several values, all the same: their error is estimated as 0, and t is infinite or 0 / 0, which tests nothing."""
+        return self.count > 1 and self.interval is None
 
 
 def mean_over_seeds(values: Sequence[float]) -> MeanOverSeeds:
@@ -31,10 +40,11 @@ def mean_over_seeds(values: Sequence[float]) -> MeanOverSeeds:
         raise ValueError("values: empty; there has to be a seed")
     mean, degrees = fmean(values), len(values) - 1
     error = stdev(values) / sqrt(len(values)) if degrees else 0.0
-    if error <= 1e-12 * abs(mean):
-        return MeanOverSeeds(mean=mean, interval=None, p_value=None)
+    if error <= ROUNDING * max(1.0, abs(mean)):
+        return MeanOverSeeds(mean=mean, interval=None, p_value=None, count=len(values))
     half = t_quantile(0.975, degrees) * error
-    return MeanOverSeeds(mean=mean, interval=Interval(mean, mean - half, mean + half), p_value=p_of_t(mean / error, degrees))
+    interval = Interval(mean, mean - half, mean + half)
+    return MeanOverSeeds(mean=mean, interval=interval, p_value=p_of_t(mean / error, degrees), count=len(values))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

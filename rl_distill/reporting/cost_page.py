@@ -5,7 +5,7 @@ from typing import Any
 
 from rl_distill.analysis.cost_amounts import RouteCost, RunCosts
 from rl_distill.analysis.cost_table import PHASES
-from rl_distill.analysis.costs import run_costs
+from rl_distill.analysis.costs import Assumed, run_costs
 from rl_distill.analysis.pareto import AXES, Point, front
 from rl_distill.recipe import BASE
 from rl_distill.reporting.measured_sets import Student
@@ -14,16 +14,16 @@ from rl_distill.reporting.payload import rounded
 from rl_distill.reporting.run_facts import RunFacts
 
 
-def cost_data(runs: Sequence[RunFacts], students: Sequence[Student]) -> dict[str, Any]:
+def cost_data(runs: Sequence[RunFacts], students: Sequence[Student], assumed: Assumed) -> dict[str, Any]:
     """`routes` with an amount on each of `axes` (null: not known), which of them nobody from the same base beats, `seconds` by
-    stage, `notes`."""
+    stage, what is `assumed`, `notes`."""
     sets = {student.place: student.measured_on for student in students}
     routes: list[dict[str, Any]] = []
     bases: dict[str, str] = {}  # by what recipes say of a base student, the first run that begins there
     seconds: list[dict[str, Any]] = []
     notes: list[list[str]] = []
     for number, run in enumerate(runs):
-        costs = readable(run.notes, "costs", None, _costs, run)
+        costs = readable(run.notes, "costs", None, _costs, run, assumed)
         if costs is None:
             continue
         bases.setdefault(costs.base, run.label)
@@ -39,11 +39,21 @@ def cost_data(runs: Sequence[RunFacts], students: Sequence[Student]) -> dict[str
         notes += [[run.label, note] for note in _notes(costs)]
     fronts = {axis: _fronts(routes, axis) for axis in AXES}
     told = {"routes": routes, "seconds": seconds, "notes": notes, "fronts": fronts, "bases": list(bases.values())}
-    return {"axes": list(AXES), "phases": list(PHASES), **told}
+    return {"axes": list(AXES), "phases": list(PHASES), "assumed": _assumptions(assumed), **told}
 
 
-def _costs(run: RunFacts) -> RunCosts | None:
-    return run_costs(run.path) if run.results else None
+def _costs(run: RunFacts, assumed: Assumed) -> RunCosts | None:
+    return run_costs(run.path, assumed) if run.results else None
+
+
+def _assumptions(assumed: Assumed) -> list[str]:
+    """What no run tells, as sentences."""
+    told = []
+    if assumed.teacher_weights is not None:
+        told.append(f"A curated teacher has {assumed.teacher_weights:,.0f} weights that are active for a token.")
+    if assumed.price is not None:
+        told.append(f"A device costs {assumed.price:g} an hour, in the currency of the teacher's bill.")
+    return told
 
 
 def _route(number: int, route: RouteCost, letter: str | None, origin: int) -> dict[str, Any]:

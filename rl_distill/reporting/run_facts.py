@@ -11,6 +11,7 @@ import yaml
 from rl_distill import __version__
 from rl_distill.recipe import BASE
 from rl_distill.reporting.notes import readable
+from rl_distill.reporting.sweep_folder import ending_of
 from rl_distill.tracking import read_metrics
 from rl_distill.training.status import run_state
 
@@ -61,8 +62,9 @@ def read_facts(label: str, path: Path) -> RunFacts:
     """Read a run's folder; what cannot be read stands in its notes."""
     if not (path / "recipe.yaml").is_file():
         return RunFacts(label=label, path=path, state="empty", words="ended before it wrote its recipe")
-    facts = RunFacts(label=label, path=path, state="unknown", words="")
-    facts.state, facts.words = state, words = readable(facts.notes, "state", ("unknown", ""), run_state, path)
+    notes: list[str] = []
+    state, words = readable(notes, "state", ("unknown", ""), _state, path)
+    facts = RunFacts(label=label, path=path, state=state, words=words, notes=notes)
     facts.recipe = readable(facts.notes, "recipe.yaml", {}, _yaml, path / "recipe.yaml")
     facts.environment = readable(facts.notes, "environment.json", {}, _json, path / "environment.json")
     facts.stages = (BASE, *readable(facts.notes, "recipe.yaml", (), _stage_names, facts.recipe))
@@ -78,8 +80,6 @@ def read_facts(label: str, path: Path) -> RunFacts:
         facts.metrics = [row for row in rows if isinstance(row.get("stage"), str) and _is_number(row.get("step"))]
         if len(facts.metrics) < len(rows):
             facts.notes.append(f"metrics.jsonl: {len(rows) - len(facts.metrics)} lines name no stage and step; they are left out")
-    if state == "failed":
-        facts.words = readable(facts.notes, "failure.log", words, _last_words, path / "failure.log")
     if facts.version not in (None, __version__):
         facts.notes.append(f"written by rl_distill {facts.version}; this report is of {__version__}")
     if not facts.metrics and not facts.results:
@@ -97,6 +97,19 @@ def flat(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(one, f"{path}.{one.get('name', place)}")
     else:
         yield path, plain
+
+
+def _state(path: Path) -> tuple[str, str]:
+    """Of a cell its sweep knows more than the run folder: a stop by an alarm was asked for, and no command continues it."""
+    state, words = run_state(path)
+    ending = ending_of(path)
+    if ending is not None and state != "alive" and ending.state == "stopped":
+        return "stopped", f"{ending.reason}; its sweep leaves it at that"
+    if ending is not None and state != "alive" and ending.state == "failed":
+        return "failed", f"failed: {ending.reason}"
+    if state == "failed":
+        return "failed", _last_words(path / "failure.log")
+    return state, words
 
 
 def _stage_names(recipe: Mapping[str, Any]) -> tuple[str, ...]:

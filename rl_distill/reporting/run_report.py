@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_distill import __version__
+from rl_distill.analysis.costs import Assumed
 from rl_distill.errors import InputError
 from rl_distill.reporting.alarm_times import alarm_data
 from rl_distill.reporting.attempt_index import Selection, find_lines, select
@@ -21,6 +22,7 @@ from rl_distill.reporting.page_text import charting_library, page_text
 from rl_distill.reporting.payload import packed, rounded
 from rl_distill.reporting.places import Places, find_places
 from rl_distill.reporting.run_facts import RunFacts, read_facts
+from rl_distill.reporting.seed_means import seed_means
 from rl_distill.reporting.word_page import word_data
 
 EVALUATIONS = Path("evaluations")  # where `rl-distill evaluate` puts them, unless told otherwise
@@ -46,6 +48,8 @@ def report(
     *,
     trajectories: int = MAX_ATTEMPTS,
     evaluations: str | Path | None = None,
+    teacher_weights: float | None = None,
+    price: float | None = None,
 ) -> Report:
     """Write a page about runs; it needs no network, and no folder of theirs any more.
 
@@ -54,17 +58,21 @@ def report(
         output: the file.
         trajectories: the most attempts that it shows.
         evaluations: the folder in which evaluations of these runs are looked for; none is `evaluations`, if it is there.
+        teacher_weights: of a curated teacher, active for a token, for the FLOPs of its text.
+        price: of a device for an hour, added to the teacher's bill.
 
     Raises:
-        InputError: a folder holds neither a run nor a sweep, the file cannot be written, or Plotly is not installed.
+        InputError: a number is below 0, a folder holds neither a run nor a sweep, the file cannot be written, or Plotly is not
+            installed.
     """
     if trajectories < 0:
         raise InputError("--trajectories", f"is {trajectories}", "give a number of 0 or more")
+    assumed = Assumed(teacher_weights=teacher_weights, price=price)
     charting_library()  # before the work
     places = find_places([Path(one) for one in ([runs] if isinstance(runs, str | Path) else runs)])
     if evaluations is None and EVALUATIONS.is_dir():
         evaluations = EVALUATIONS
-    payloads, notes = _gathered(places, trajectories, None if evaluations is None else Path(evaluations))
+    payloads, notes = _gathered(places, trajectories, None if evaluations is None else Path(evaluations), assumed)
     path = Path(output).expanduser()
     text = page_text(_title(places), payloads).encode("utf-8")
     try:
@@ -75,18 +83,19 @@ def report(
     return Report(path=path, size=len(text), notes=tuple(notes))
 
 
-def _gathered(places: Places, limit: int, evaluations: Path | None) -> tuple[dict[str, str], list[str]]:
+def _gathered(places: Places, limit: int, evaluations: Path | None, assumed: Assumed) -> tuple[dict[str, str], list[str]]:
     """(every piece of data of the page, packed; what was left out)."""
     notes = list(places.notes)
     facts = [read_facts(label, path) for label, path in places.runs.items()]
     students, sets = students_of(facts)
+    means = seed_means(facts, students)
     found = find_evaluations(evaluations, facts, notes)
     shared, curves = curve_data(facts)
     selection = select(list(find_lines(facts, found)), limit)
     index, pieces = attempt_data(selection, facts)
     tabs: dict[str, Any] = {
         "alarms": alarm_data(facts),
-        "costs": cost_data(facts, students),
+        "costs": cost_data(facts, students, assumed),
         "benchmarks": benchmark_data(found, notes),
         "words": word_data(facts, students),
         "gradients": gradient_data(facts),
@@ -97,7 +106,7 @@ def _gathered(places: Places, limit: int, evaluations: Path | None) -> tuple[dic
         **{f"attempts-{place}": records for place, records in enumerate(pieces)},
     }
     notes += _left_out(facts, shared, selection)
-    tabs["head"] = _head(places, facts, students, sets, notes) | {"gradients": len(tabs["gradients"])}
+    tabs["head"] = _head(places, facts, students, sets, notes) | {"means": means, "gradients": len(tabs["gradients"])}
     return {name: packed(data) for name, data in tabs.items()}, notes
 
 
@@ -124,7 +133,8 @@ def _head(
         "students": [_student(student, facts[student.run].results[student.stage]) for student in students],
         "sets": [one.as_data() for one in sets],
         "sweeps": [
-            {"path": str(one.path), "header": one.header, "rows": one.rows, "failures": one.failures} for one in places.sweeps
+            {"path": str(one.path)} | {name: getattr(one, name) for name in ("header", "rows", "failures", "warnings")}
+            for one in places.sweeps
         ],
         "notes": list(notes),
     }

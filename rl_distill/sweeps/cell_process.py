@@ -2,9 +2,8 @@
 
 import json
 import os
-import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def main(path: str) -> int:
         die_with(os.getppid(), SIGKILL)  # a sweep that is killed leaves nobody behind
     order = Order(**json.loads(Path(path).read_text(encoding="utf-8")))
     torch.set_num_threads(order.threads)
-    recipe = parse(Recipe, order.recipe)
+    recipe = _named(parse(Recipe, order.recipe), Path(order.account).stem)
     digest = recipe_digest(recipe)
     write_account(Path(order.account), Account(state="unfinished", reason="its process has gone", recipe=digest))
     state, reason = _run(recipe, order)
@@ -69,16 +68,31 @@ def _run(recipe: Recipe, order: Order) -> tuple[State, str]:
         write_run_pages(recipe.folder, summary)
     except StoppedByAlarm as stop:
         print(stop, flush=True)
-        return "stopped", re.split("[:;]", str(stop))[0]
+        return "stopped", str(stop).rpartition("; ")[0]  # the remedy behind it is that of a run which stands alone
     except InputError as error:
-        print(f"error: {error}", flush=True)
-        return "failed", str(error)
+        refusal = _of_a_cell(error)
+        print(f"error: {refusal}", flush=True)
+        return "failed", str(refusal)
     except (Exception, KeyboardInterrupt) as error:
         report = failure_report(error, recipe.folder, order.command)
         print(report, flush=True)
         reason = report.splitlines()[0].partition(": ")[2]
         return ("unfinished" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"), reason
     return "done", ""
+
+
+def _named(recipe: Recipe, cell: str) -> Recipe:
+    """All cells bear the sweep's name; Weights & Biases would show them, and count their models, as one."""
+    wandb = recipe.tracking.wandb
+    if wandb is None:
+        return recipe
+    return replace(recipe, tracking=replace(recipe.tracking, wandb=replace(wandb, name=f"{recipe.name}-{cell}")))
+
+
+def _of_a_cell(error: InputError) -> InputError:
+    """A sweep chooses the folders of its cells: another one is another folder of the whole sweep."""
+    remedy = error.remedy.replace("run_dir=PATH", "folder=PATH of the sweep").replace("remove the folder", "remove that folder")
+    return InputError(error.field, error.problem, remedy)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
 """What became of each cell, from its run folder, and what its variants come to over seeds."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rl_distill.analysis.cost_amounts import Cost
 from rl_distill.analysis.costs import run_costs
-from rl_distill.errors import InputError
 from rl_distill.evaluation.comparison import why_not_comparable
 from rl_distill.evaluation.measured import IN_RUN, MeasuredBenchmark, read_measured
 from rl_distill.evaluation.over_seeds import MeanOverSeeds, holm, mean_over_seeds
 from rl_distill.sweeps.accounts import Account
+from rl_distill.sweeps.cell_costs import COSTS, Costs, added_costs, amount_text, costs_of, mean_costs
+from rl_distill.sweeps.cut_short import DAMAGED, alarms_left, costs_left
 from rl_distill.sweeps.plan import PlannedCell
-
-COSTS = ("teacher_tokens", "sampled_tokens", "trained_tokens", "student_flops", "device_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +20,7 @@ class CellResult:
     """
     accuracy  held out, of the outcome stage, with its interval over problems; None of a cell that is not done
     alarms    names of those that fired in it, also before it was stopped
-    costs     of the way from base to the outcome, by name; None is not known
+    costs     of the way from base to the outcome, by name; of a cell without a result, up to its last saved step
     """
 
     planned: PlannedCell
@@ -33,28 +30,32 @@ class CellResult:
     high: float | None = None
     measured: MeasuredBenchmark | None = None
     alarms: tuple[str, ...] = ()
-    costs: Mapping[str, float | None] | None = None
+    costs: Costs | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A variant over its seeds.
 
-    seeds       that are done
+    seeds       that are done: all means are theirs
+    stopped     seeds that an alarm ended
     difference  to the baseline, paired by seed; None of the baseline, or where nothing can be compared
     corrected   its p value among those of all rows (Holm)
-    costs       means over seeds; None is not known
+    costs       means over seeds
+    spent       by the seeds without a result, all together, which is in no mean; None where there are none
     remarks     what a reader has to know, a line each
     """
 
     variant: str
     planned_seeds: int
     seeds: tuple[int, ...]
+    stopped: tuple[int, ...]
     accuracy: MeanOverSeeds | None
     difference: MeanOverSeeds | None
     corrected: float | None
     alarms: Mapping[str, int]
-    costs: Mapping[str, float | None]
+    costs: Costs
+    spent: Costs | None
     remarks: tuple[str, ...]
 
 
@@ -62,11 +63,11 @@ def cell_result(planned: PlannedCell) -> CellResult:
     """What its folder says; a folder that cannot be read makes a cell unfinished, and costs no other cell its row."""
     account = planned.ended()
     if account.state != "done":
-        alarms = (account.reason.split()[1],) if account.state == "stopped" else ()
-        return CellResult(planned=planned, account=account, alarms=alarms)
+        left = alarms_left(planned.folder, account)
+        return CellResult(planned=planned, account=account, alarms=left, costs=costs_left(planned))
     try:
         return _done(planned, account)
-    except (InputError, OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+    except (*DAMAGED, StopIteration) as error:
         why = f"its run folder is damaged ({error}): remove {planned.folder} and give the same command again"
         return CellResult(planned=planned, account=Account(state="unfinished", reason=" ".join(why.split())))
 
@@ -82,12 +83,8 @@ def _done(planned: PlannedCell, account: Account) -> CellResult:
         **{name: evaluation[name] for name in ("accuracy", "low", "high")},
         measured=read_measured(f"{folder}:{outcome}").benchmarks[IN_RUN],
         alarms=tuple(dict.fromkeys(alarm["alarm"] for alarm in summary["alarms"])),
-        costs=_costs(route.cost),
+        costs=costs_of(route.cost),
     )
-
-
-def _costs(cost: Cost) -> dict[str, float | None]:
-    return {name: getattr(cost, name) for name in COSTS}
 
 
 def rows_of(results: Sequence[CellResult], baseline: str | None) -> list[Row]:
@@ -128,31 +125,50 @@ def _row(
 ) -> Row:
     done = [one for one in found if one.accuracy is not None]
     bad = [one for one in found if one.account.state != "done"]
+    spent = [one.costs for one in bad if one.costs is not None]
     alarms = [alarm for one in found for alarm in one.alarms]
-    return Row(
+    row = Row(
         variant=variant,
         planned_seeds=len(found),
         seeds=tuple(one.planned.cell.seed for one in done),
+        stopped=tuple(one.planned.cell.seed for one in bad if one.account.state == "stopped"),
         accuracy=mean_over_seeds([one.accuracy for one in done if one.accuracy is not None]) if done else None,
         difference=difference,
         corrected=corrected,
         alarms={alarm: alarms.count(alarm) for alarm in dict.fromkeys(alarms)},
-        costs={name: _mean([one.costs[name] for one in done if one.costs is not None]) for name in COSTS},
+        costs=mean_costs([one.costs for one in done if one.costs is not None]),
+        spent=added_costs(spent) if spent else None,
         remarks=(
             *(f"seed {one.planned.cell.seed} {one.account.state}: {one.account.reason}" for one in bad),
             *(f"seed {one.planned.cell.seed} was made by other code or data than there is now" for one in done if _aged(one)),
             *not_compared,
         ),
     )
+    return replace(row, remarks=(*row.remarks, *_about_means(row)))
+
+
+def _about_means(row: Row) -> Iterator[str]:
+    """What they leave out, and why an interval or a test is missing."""
+    if row.stopped and row.seeds:
+        yield (
+            f"{len(row.stopped)} of {row.planned_seeds} seeds were stopped by an alarm and are in no mean, difference or p: "
+            "those of the seeds that survived flatter this variant"
+        )
+    if row.spent is not None:
+        amounts = ", ".join(f"{name.replace('_', ' ')} {amount_text(name, row.spent[name])}" for name in COSTS)
+        yield f"the means leave out what seeds without a result took: {amounts}"
+    for found, what, spread in (
+        (row.accuracy, "interval of the accuracy", "have the same one"),
+        (row.difference, "test", "differ from the baseline by the same amount"),
+    ):
+        if found is not None and found.no_spread:
+            yield f"no {what}: all {found.count} seeds {spread}, so that there is no spread to measure it by"
+        elif found is not None and found.count == 1 < row.planned_seeds:
+            yield f"no {what}: there is only one seed for it"
 
 
 def _aged(result: CellResult) -> bool:
     return bool(result.account.made) and result.account.made != result.planned.made
-
-
-def _mean(amounts: Sequence[float | None]) -> float | None:
-    known = [amount for amount in amounts if amount is not None]
-    return fmean(known) if known and len(known) == len(amounts) else None
 
 
 def result_data(result: CellResult) -> dict[str, Any]:

@@ -7,23 +7,25 @@ from typing import Any
 
 from rl_distill.analysis.table import markdown
 from rl_distill.evaluation.over_seeds import MeanOverSeeds
-from rl_distill.sweeps.results import COSTS, Row
+from rl_distill.sweeps.cell_costs import COSTS, amount_text
+from rl_distill.sweeps.results import Row
 
 SCHEMA = "rl_distill.sweep/1"
 COLUMNS = (
-    *("cell", "seeds", "accuracy", "95 % interval", "difference", "its 95 % interval", "p value", "p (Holm)", "alarms"),
-    *("teacher tokens", "sampled tokens", "trained tokens", "student FLOPs", "device seconds", "remarks"),
+    *("cell", "seeds", "stopped", "accuracy", "95 % interval", "difference", "its 95 % interval", "p value", "p (Holm)"),
+    *("alarms", "teacher tokens", "sampled tokens", "trained tokens", "student FLOPs", "device seconds", "remarks"),
 )
-CSV_HEADER = (
-    *("cell", "seeds", "accuracy", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm", "alarms"),
-    *(*COSTS, "remarks"),
-)
+NUMBERS = ("accuracy", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm")
+CSV_HEADER = ("cell", "planned_seeds", "seeds", "stopped_seeds", *NUMBERS, "alarms", *COSTS, "remarks")
+REMARKS_WIDTH = "6cm"
 _LATEX = {"\\": r"\textbackslash{}", **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\^{}"}
+_LATEX |= {sign: f"${sign}$" for sign in "<>|"}
 
 
 def as_markdown(rows: Sequence[Row], baseline: str | None, *, seeds: int) -> str:
     """With what its columns mean below it."""
     notes = ["Accuracy: mean over seeds, its interval Student's t. Costs: means over seeds, of the way from base to the outcome."]
+    notes.append("Seeds: those that are done, of those planned. Stopped: ended by an alarm, and in no mean.")
     if baseline is not None:
         notes.append(f"Difference: to {baseline}, paired by seed; p of the paired t test, corrected for all rows after Holm.")
     if seeds == 1:
@@ -36,7 +38,8 @@ def table_cells(row: Row) -> tuple[str, ...]:
     accuracy, difference = row.accuracy, row.difference
     return (
         row.variant,
-        f"{len(row.seeds)}" if len(row.seeds) == row.planned_seeds else f"{len(row.seeds)} of {row.planned_seeds}",
+        f"{len(row.seeds)} of {row.planned_seeds}",
+        f"{len(row.stopped)}",
         f"{accuracy.mean:.3f}" if accuracy else "-",
         _interval(accuracy, ""),
         f"{difference.mean:+.3f}" if difference else "-",
@@ -44,7 +47,7 @@ def table_cells(row: Row) -> tuple[str, ...]:
         _p(difference.p_value if difference else None),
         _p(row.corrected),
         _alarms(row) or "-",
-        *(_amount(name, row.costs[name]) for name in COSTS),
+        *(amount_text(name, row.costs[name]) for name in COSTS),
         "; ".join(row.remarks) or "-",
     )
 
@@ -56,21 +59,24 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer.writerow(CSV_HEADER)
     for row in rows:
         data = row_data(row)
-        numbers = [data[name] for name in CSV_HEADER[2:10]]
-        writer.writerow(
-            [row.variant, len(row.seeds), *numbers, _alarms(row), *(row.costs[name] for name in COSTS), "; ".join(row.remarks)]
-        )
+        seeds = [row.planned_seeds, len(row.seeds), len(row.stopped)]
+        costs = [row.costs[name] for name in COSTS]
+        writer.writerow([row.variant, *seeds, *(data[name] for name in NUMBERS), _alarms(row), *costs, "; ".join(row.remarks)])
     return out.getvalue()
 
 
 def as_latex(rows: Sequence[Row], baseline: str | None) -> str:
-    """A tabular without packages: accuracy and difference with half of their intervals."""
-    header = ["cell", "seeds", "accuracy", *(["difference", "$p$ (Holm)"] if baseline is not None else [])]
-    lines = [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\hline", " & ".join(header) + r" \\", r"\hline"]
+    """A tabular without packages: seeds done of those planned, accuracy and difference with half of their intervals."""
+    remarks = any(row.remarks for row in rows)
+    header = ["cell", "seeds", "stopped", "accuracy", *(["difference", "$p$ (Holm)"] if baseline is not None else [])]
+    columns = f"l{'r' * (len(header) - 1)}" + (f"p{{{REMARKS_WIDTH}}}" if remarks else "")
+    header += ["remarks"] if remarks else []
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", " & ".join(header) + r" \\", r"\hline"]
     for row in rows:
-        cells = [_escaped(row.variant), str(len(row.seeds)), _half(row.accuracy, "")]
+        cells = [_escaped(row.variant), f"{len(row.seeds)}/{row.planned_seeds}", str(len(row.stopped)), _half(row.accuracy, "")]
         if baseline is not None:
             cells += [_half(row.difference, "+"), _p(row.corrected).replace("<", "$<$")]
+        cells += [_escaped("; ".join(row.remarks))] if remarks else []
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
 
@@ -81,6 +87,7 @@ def row_data(row: Row) -> dict[str, Any]:
         "variant": row.variant,
         "planned_seeds": row.planned_seeds,
         "seeds": list(row.seeds),
+        "stopped_seeds": list(row.stopped),
         "accuracy": row.accuracy.mean if row.accuracy else None,
         **_bounds(row.accuracy, ""),
         "difference": row.difference.mean if row.difference else None,
@@ -89,6 +96,7 @@ def row_data(row: Row) -> dict[str, Any]:
         "p_holm": row.corrected,
         "alarms": dict(row.alarms),
         "costs": dict(row.costs),
+        "spent_without_result": None if row.spent is None else dict(row.spent),
         "remarks": list(row.remarks),
     }
 
@@ -115,12 +123,6 @@ def _p(value: float | None) -> str:
 
 def _alarms(row: Row) -> str:
     return ", ".join(f"{alarm} in {count}" for alarm, count in row.alarms.items())
-
-
-def _amount(name: str, amount: float | None) -> str:
-    if amount is None:
-        return "unknown"
-    return f"{amount:.3g}" if name == "student_flops" else f"{amount:,.1f}" if name == "device_seconds" else f"{amount:,.0f}"
 
 
 def _escaped(text: str) -> str:

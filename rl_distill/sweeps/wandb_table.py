@@ -3,6 +3,7 @@
 import shlex
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ def log_table(
     if not identity.exists():
         identity.write_text(uuid.uuid4().hex[:8])
     try:
-        tracker = WandbTracker(
-            settings, folder=folder, name=f"{name}-table", run_id=identity.read_text(), resolved=resolved, say=say
-        )
+        unnamed = replace(settings, name=None)  # a name in the recipe is that of a run which stands alone
+        table = f"{name}-table"
+        tracker = WandbTracker(unnamed, folder=folder, name=table, run_id=identity.read_text(), resolved=resolved, say=say)
         tracker.table(0, "sweep", columns, rows)
         tracker.close()
     except (InputError, OSError) as error:

@@ -1,6 +1,8 @@
 """Weights & Biases, when a recipe asks for it: the only file that imports `wandb`."""
 
+import hashlib
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +23,7 @@ LIMITS = {  # wandb's setting -> seconds; the environment variable WANDB_<SETTIN
 }
 FLUSH_SECONDS = 0.2  # a killed run loses no more than this of its file; by default it would be a quarter of a minute
 TITLE_CHARACTERS = 63  # of an alert's title, on the server
+NAME_CHARACTERS = 128  # of a run's name and of an artifact's
 
 
 @config
@@ -28,6 +31,7 @@ class Wandb:
     """Where a run appears in Weights & Biases."""
 
     project: str = setting("rl_distill", about="project of the run", pattern=r"^[^/\\#?%:]{1,128}$")
+    name: str | None = setting(None, about="of the run, and what the name of its model begins with; none is the recipe's name")
     group: str | None = setting(None, about="groups runs that belong together, such as the seeds of one experiment")
     tags: tuple[Annotated[str, Field(pattern=r"^.{1,64}$")], ...] = setting((), about="labels to filter runs by")
     mode: Literal["online", "offline"] = setting("online", about="offline writes into the run folder, for `wandb sync`")
@@ -46,7 +50,7 @@ class WandbTracker:
     Args:
         settings: project, group, tags and mode.
         folder: the run folder.
-        name: how people call the run.
+        name: how people call the run, where the settings do not say; names of its artifacts begin with it.
         run_id: the run's identity; a resumed run that gives the same one continues the same curves.
         resolved: the resolved recipe, as plain data.
         say: takes a line for the user: where the run is to be seen.
@@ -60,6 +64,7 @@ class WandbTracker:
     ) -> None:
         self._wandb = _imported()
         self._folder, self._offline, self._say = folder / "wandb", settings.mode == "offline", say
+        self._recipe, self._name = name, settings.name or name
         _check_writable(self._folder)
         try:
             self._run = self._wandb.init(
@@ -68,7 +73,7 @@ class WandbTracker:
                 tags=list(settings.tags),
                 job_type="train",
                 mode=settings.mode,
-                name=name,
+                name=_fitting(self._name),
                 id=run_id,
                 resume="allow",
                 reinit="create_new",  # wandb would otherwise hand out a run that is open already, whatever is asked for here
@@ -103,7 +108,9 @@ class WandbTracker:
         self._run.alert(title=title, text=text, level=self._wandb.AlertLevel.WARN)
 
     def artifact(self, path: Path, kind: str, name: str) -> None:
-        artifact = self._wandb.Artifact(name, type=kind)
+        if name.startswith(self._recipe):
+            name = self._name + name.removeprefix(self._recipe)
+        artifact = self._wandb.Artifact(_fitting(re.sub(r"[^A-Za-z0-9_.-]+", "-", name)), type=kind)
         # Immutable: read from where it lies; otherwise every checkpoint would first be copied. File by file: add_dir prints.
         for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]:
             inside = file.relative_to(path if path.is_dir() else path.parent).as_posix()
@@ -145,6 +152,14 @@ def _imported() -> ModuleType:
             "`pip install rl_distill[wandb]`, or leave the key out",
         ) from None
     return wandb
+
+
+def _fitting(name: str) -> str:
+    """As long as the server takes it: the beginning, and a digest of the whole, so that two long names stay two."""
+    if len(name) <= NAME_CHARACTERS:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: NAME_CHARACTERS - len(digest) - 1]}-{digest}"
 
 
 def _check_writable(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from tiny_runs import start_cli, taught, write_recipe
+from wandb_file import written
 
 from rl_distill.cluster.job_trials import Held, Job, JobTrials, drawn
 from rl_distill.recipe import load_recipe
@@ -66,7 +67,8 @@ def test_a_sweep_killed_and_continued_trains_shared_stages_once_and_each_cell_as
     states = {cell["variant"]: cell["state"] for cell in found["cells"]}
     assert states == {"alpha0": "done", "alpha1": "done", "hot": "stopped", "broken": "failed"}
     rows = {row["variant"]: row for row in found["rows"]}
-    assert rows["hot"]["alarms"] == {"collapse": 1} and rows["hot"]["remarks"][0].startswith("seed 0 stopped: alarm collapse")
+    assert rows["hot"]["stopped_seeds"] == [0] and rows["hot"]["spent_without_result"]["trained_tokens"] > 0
+    assert rows["hot"]["alarms"]["collapse"] == 1 and rows["hot"]["remarks"][0].startswith("seed 0 stopped: alarm collapse")
     assert rows["alpha1"]["difference"] is not None and rows["alpha1"]["p"] is None, "one seed"
     assert rows["broken"]["remarks"][0].startswith("seed 0 failed: stages.redi.source.problems")
     assert all(name in printed for name in states) and (out / "table.csv").is_file() and (out / "table.tex").is_file()
@@ -98,6 +100,30 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1 and "unfinished: stopped by SIGTERM after step" in errors and "continue with:" in errors
     assert not list(out.glob(".tune-*")), "nothing of Tune's is left"
+
+
+def test_a_recipe_edited_under_a_cells_name_is_refused_with_what_a_sweep_can_do_about_it(tmp_path: Path, monkeypatch) -> None:
+    """Cells have a name of their own in Weights & Biases."""
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    path, out = write_sweep(tmp_path, taught("sft"), seeds=[0, 1])
+    recipe = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    recipe["tracking"] = {"wandb": {"mode": "offline"}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    assert start_cli("sweep", path).wait(600) == 0
+    named = {file.run.display_name for seed in (0, 1) for file in written(out / "cells" / f"recipe-{seed}")}
+    models = {one.name for seed in (0, 1) for file in written(out / "cells" / f"recipe-{seed}") for one in file.of("artifact")}
+    assert named == {"tried-recipe-0", "tried-recipe-1"} and {f"{name}-final" for name in named} <= models
+    assert {file.run.display_name for file in written(out)} == {"tried-table"}
+
+    recipe["stages"][0]["learner"]["learning_rate"] = 0.5
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    process = start_cli("sweep", path)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 1 and "holds a run of another recipe (" in errors and "learning_rate is" in errors
+    assert "choose another with folder=PATH of the sweep, or remove that folder" in errors and "run_dir=PATH" not in errors
+    process = start_cli("sweep", path, f"folder={tmp_path / 'other'}")
+    assert process.wait(600) == 0, "as the remedy says"
 
 
 def test_jobs_begin_when_what_they_need_is_there_and_a_lost_one_is_told(tmp_path: Path) -> None:

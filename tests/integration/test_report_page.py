@@ -112,6 +112,13 @@ def test_a_table_is_sorted_by_its_heads_and_says_so(open_page: Any) -> None:
     assert table.locator("tbody tr td").first.inner_text() == "run0"
 
 
+def test_runs_of_one_recipe_have_a_mean_over_their_seeds(open_page: Any) -> None:
+    page = open_page()
+    show(page, "overview")
+    row = page.locator("#panel-overview table[aria-label*='seed only'] tbody tr").first
+    assert "run0, run1" in row.inner_text() and "2 of 2" in row.inner_text() and "no interval" in row.inner_text()
+
+
 def test_curves_are_smoothed_and_compared(open_page: Any) -> None:
     page = open_page()
     show(page, "curves")

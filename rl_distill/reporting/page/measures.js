@@ -25,6 +25,7 @@ async function costsPage(host) {
     {title: "accuracy", value: route => route.accuracy, show: route => share(route.accuracy), number: true}, interval,
     ...data.axes.map(axis => ({title: axis, value: route => route.amounts[axis], show: route => amount(route.amounts[axis]), number: true})),
   ], data.routes, {tall: data.routes.length > 20, caption: "A route counts all stages on its way; the row of base is what making it cost, which the others leave out."}));
+  if (data.assumed.length) host.append(el("p", {class: "soft"}, data.assumed.join(" ")));
   seconds(host, data);
   if (data.notes.length) host.append(el("h2", {}, "What is not known, and why"), el("ul", {}, data.notes.map(([run, note]) => el("li", {}, head.runs.length > 1 ? `${run}: ${note}` : note))));
 }

@@ -42,6 +42,13 @@ function measuredOn(host, set, several) {
     title: "held-out accuracy, 95 % interval", text: student, value: row => row.accuracy, low: row => row.low, high: row => row.high,
     group: row => runs > 1 ? row.run : head.runs[row.run].stages.indexOf(row.stage),
   }), studentTable(rows, "one row for each student; tokens and seconds are those of its own stage"));
+  const means = head.means.filter(row => row.set === set.letter);
+  if (means.length) host.append(el("h3", {}, "Mean over seeds"), table([
+    {title: "runs", value: row => row.runs.join(", ")}, byStage,
+    {title: "seeds", value: row => row.seeds, show: row => `${row.seeds} of ${row.runs.length}`, number: true},
+    {title: "accuracy", value: row => row.mean, show: row => share(row.mean), number: true}, interval,
+    {title: "what to know", value: row => row.notes.join(" · ")},
+  ], means, {caption: "runs whose recipes differ in their seed only; intervals are over seeds, Student's t", tall: means.length > 20}));
 }
 
 function studentTable(rows, caption) {
@@ -59,6 +66,7 @@ function studentTable(rows, caption) {
 function sweeps(host) {
   for (const sweep of head.sweeps) {
     host.append(el("h2", {}, "Sweep"), el("p", {class: "soft"}, sweep.path));
+    host.append(...sweep.warnings.map(text => el("p", {class: "warning", role: "note"}, text[0].toUpperCase() + text.slice(1) + ".")));
     const number = text => text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
     const columns = sweep.header.map((title, place) => ({
       title, number: sweep.rows.length > 0 && sweep.rows.every(row => row[place] === "" || number(row[place]) !== null),

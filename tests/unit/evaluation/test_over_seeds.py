@@ -23,6 +23,14 @@ def test_an_interval_over_seeds_by_hand() -> None:
 def test_without_spread_there_is_neither_interval_nor_test(values: list[float]) -> None:
     found = mean_over_seeds(values)
     assert (found.mean, found.interval, found.p_value) == (values[0], None, None)
+    assert found.no_spread == (len(values) > 1)
+
+
+def test_a_spread_that_is_rounding_only_is_none() -> None:
+    found = mean_over_seeds([0.3 - 0.2, 0.8 - 0.7, 0.5 - 0.4, 1e-17 + 0.1])
+    assert found.no_spread and found.p_value is None
+    assert mean_over_seeds([(0.1 + 0.2) - 0.3, 0.0, 0.0]).no_spread, "around 0 too"
+    assert not mean_over_seeds([0.1, 0.1, 0.1 + 1 / 4096]).no_spread
 
 
 def test_holm_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,11 @@ def test_a_state_that_cannot_be_read_is_unknown(run: Path, tmp_path: Path) -> No
     (run / ".lock").unlink(missing_ok=True)
     (run / ".lock").mkdir()
     assert held(report(run, tmp_path / "report.html").path)["head"]["runs"][0]["state"] == "unknown"
+
+
+@pytest.mark.parametrize("state", ["alive", "finished", "failed", "stopped", "empty", "unknown"])
+def test_every_state_of_a_run_has_a_color_of_its_own(run: Path, tmp_path: Path, state: str) -> None:
+    assert re.search(rf"\.mark\.{state}\b[^{{}}]*{{ color:", report(run, tmp_path / "report.html").path.read_text())
 
 
 def test_a_sweep_is_its_cells_with_its_table_and_its_failures(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from rl_distill.evaluation.measured import MeasuredBenchmark
 from rl_distill.evaluation.over_seeds import holm, mean_over_seeds
 from rl_distill.recipe import Recipe, load_recipe
 from rl_distill.sweeps.accounts import Account, recipe_digest, write_account
+from rl_distill.sweeps.cell_costs import COSTS, Costs
 from rl_distill.sweeps.cells import Cell
 from rl_distill.sweeps.plan import PlannedCell
-from rl_distill.sweeps.results import COSTS, CellResult, Row, cell_result, rows_of
+from rl_distill.sweeps.results import CellResult, Row, cell_result, rows_of
 from rl_distill.sweeps.sweep_table import as_csv, as_latex, as_markdown, row_data, table_cells
 
 SETTINGS: dict[str, Any] = {"problems_hash": "one", "version": None, "prompt": {}, "grader": [], "sampling": {}}
@@ -39,9 +40,11 @@ def done(variant: str, seed: int, accuracy: float, problems: str = "one", **chan
     return replace(found, **changes)
 
 
-def ended(variant: str, seed: int, state: Any, reason: str, alarms: tuple[str, ...] = ()) -> CellResult:
+def ended(
+    variant: str, seed: int, state: Any, reason: str, alarms: tuple[str, ...] = (), costs: Costs | None = None
+) -> CellResult:
     account = Account(state=state, reason=reason)
-    return replace(done(variant, seed, 0.0), account=account, accuracy=None, measured=None, costs=None, alarms=alarms)
+    return replace(done(variant, seed, 0.0), account=account, accuracy=None, measured=None, costs=costs, alarms=alarms)
 
 
 BASELINE = [done("base", seed, accuracy) for seed, accuracy in enumerate((0.5, 0.6, 0.4))]
@@ -106,13 +109,65 @@ def test_cells_measured_on_other_problems_are_not_compared() -> None:
 def test_an_alarm_that_stopped_a_cell_is_counted_and_said() -> None:
     stopped = ended("hot", 1, "stopped", "alarm collapse stopped stage 'redi' after step 3", ("collapse",))
     row = rows(*BASELINE, done("hot", 0, 0.1, alarms=("collapse",)), stopped)["hot"]
-    assert row.alarms == {"collapse": 2} and row.remarks == ("seed 1 stopped: alarm collapse stopped stage 'redi' after step 3",)
+    assert row.alarms == {"collapse": 2} and row.remarks[0] == "seed 1 stopped: alarm collapse stopped stage 'redi' after step 3"
+
+
+STOPPED = [
+    *BASELINE,
+    *BETTER[:2],
+    ended(
+        "better",
+        2,
+        "stopped",
+        "alarm collapse stopped stage 'redi' after step 3: 50 % < 80 %",
+        ("collapse",),
+        dict.fromkeys(COSTS, 7.0),
+    ),
+]
+
+
+def test_every_form_of_the_table_says_how_many_seeds_were_stopped_and_that_the_others_flatter() -> None:
+    found = rows(*STOPPED)
+    row = found["better"]
+    assert (row.planned_seeds, row.seeds, row.stopped) == (3, (0, 1), (2,)) and found["base"].stopped == ()
+    assert any("1 of 3 seeds were stopped" in remark and "flatter" in remark for remark in row.remarks)
+    assert table_cells(row)[:3] == ("better", "2 of 3", "1")
+    _, line = csv.DictReader(io.StringIO(as_csv(list(found.values()))))
+    assert (line["planned_seeds"], line["seeds"], line["stopped_seeds"]) == ("3", "2", "1") and "flatter" in line["remarks"]
+    latex = as_latex(list(found.values()), "base")
+    assert r"better & 2/3 & 1 & " in latex and "flatter" in latex and r"50 \% $<$ 80 \%" in latex
+    data = row_data(row)
+    assert data["stopped_seeds"] == [2] and data["spent_without_result"] == dict.fromkeys(COSTS, 7.0)
+
+
+def test_what_seeds_without_a_result_took_is_said_and_is_in_no_mean() -> None:
+    row = rows(*STOPPED)["better"]
+    assert row.costs == dict.fromkeys(COSTS, 150.0), "of seeds 0 and 1"
+    assert row.spent == dict.fromkeys(COSTS, 7.0) and any("sampled tokens 7, trained tokens 7" in one for one in row.remarks)
+    assert rows(*BASELINE, ended("dark", 0, "failed", "x"))["dark"].spent is None, "its folder does not tell"
+
+
+def test_seeds_that_all_differ_by_the_same_amount_have_no_test_and_the_row_says_why() -> None:
+    shifted = [done("shifted", seed, accuracy + 0.125) for seed, accuracy in enumerate((0.5, 0.6, 0.4))]
+    row = rows(*BASELINE, *shifted)["shifted"]
+    assert row.difference is not None and row.difference.mean == pytest.approx(0.125) and row.corrected is None
+    assert any("no test: all 3 seeds differ from the baseline by the same amount" in one for one in row.remarks)
+    level = rows(*(done("base", seed, 0.5) for seed in range(3)))["base"]
+    assert any("no interval of the accuracy: all 3 seeds have the same one" in one for one in level.remarks)
+    assert rows(*BASELINE)["base"].remarks == ()
+
+
+def test_a_single_seed_that_is_left_has_no_test_and_the_row_says_so() -> None:
+    row = rows(*BASELINE, BETTER[0], *(ended("better", seed, "failed", "x") for seed in (1, 2)))["better"]
+    assert {"no test: there is only one seed for it", "no interval of the accuracy: there is only one seed for it"} <= set(
+        row.remarks
+    )
 
 
 def test_one_seed_has_no_interval_and_the_table_says_so() -> None:
     found = list(rows(BASELINE[0], BETTER[0]).values())
     table = as_markdown(found, "base", seeds=1)
-    assert table_cells(found[1])[2:8] == ("0.610", "-", "+0.110", "-", "-", "-")
+    assert table_cells(found[1])[3:9] == ("0.610", "-", "+0.110", "-", "-", "-")
     assert "One seed: no interval and no test." in table
     assert "One seed" not in as_markdown(found, "base", seeds=2)
 
@@ -134,7 +189,7 @@ def test_the_csv_has_every_number_in_full() -> None:
 def test_the_latex_escapes_names_and_has_as_many_columns_as_it_says() -> None:
     text = as_latex(list(rows(*BASELINE, *(replace_name(one, "a_b=50%") for one in BETTER)).values()), "base")
     lines = [line for line in text.splitlines() if " & " in line]
-    assert all(line.count(" & ") == 4 for line in lines) and r"\begin{tabular}{lrrrr}" in text
+    assert all(line.count(" & ") == 5 for line in lines) and r"\begin{tabular}{lrrrrr}" in text
     assert r"a\_b=50\%" in text and r"\pm" in text
 
 

@@ -148,6 +148,19 @@ def test_an_artifact_is_recorded_and_not_copied(tmp_path: Path, folder: bool, ca
     assert copies == [place / "inner" / "report.html"] and capfd.readouterr() == ("", "")
 
 
+def test_a_run_with_a_name_of_its_own_bears_it_and_so_does_its_model(tmp_path: Path) -> None:
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "weights").write_bytes(b"7")
+    names = {}
+    for name in ("lr=0.1,a-0", "x" * 150 + "0", "x" * 150 + "1"):
+        tracker = offline(tmp_path / name[-4:], name=name)
+        tracker.artifact(tmp_path / "final", "model", "redi-seed1-final")
+        found = finished(tracker, tmp_path / name[-4:])
+        names[found.run.display_name] = found.of("artifact")[0].name
+    assert names["lr=0.1,a-0"] == "lr-0.1-a-0-final"
+    assert len(names) == len(set(names.values())) == 3 and all(len(one) <= 128 for pair in names.items() for one in pair)
+
+
 @pytest.mark.parametrize("failed", [False, True])
 def test_a_run_that_failed_is_marked_as_failed(tmp_path: Path, failed: bool) -> None:
     (ending,) = finished(offline(tmp_path), tmp_path, failed=failed).of("exit")
