@@ -107,10 +107,10 @@ def _variants(sweep: Sweep, draws: Sequence[Values]) -> Iterator[_Variant]:
 
 def _cell(sweep: Sweep, path: Path, variant: _Variant, seed: int) -> Cell:
     stops = {f"alarms.{alarm}.action": "stop" for alarm in sweep.stop_on}
-    layers = (sweep.set, variant.arm.set if variant.arm else {}, variant.values, dict.fromkeys(sweep.seed_keys, seed), stops)
-    changes = [
-        change for layer in layers for change in _written(layer)
-    ]  # in their order: a later one may hold an earlier one's key
+    arm = variant.arm.set if variant.arm else {}
+    layers = (sweep.set, arm, variant.values, dict.fromkeys(sweep.seed_keys, seed), stops)
+    # One after the other, not merged: a later layer may hold a key of which an earlier one holds a part.
+    changes = [change for layer in layers for change in _written(layer)]
     source = path.parent / sweep.recipe
     if not source.is_file():
         raise InputError("recipe", f"there is no file {str(source)!r}", "give its path from the folder of the sweep's file")
