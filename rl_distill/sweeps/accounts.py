@@ -8,6 +8,7 @@ from typing import Literal
 
 from rl_distill.config import dump
 from rl_distill.recipe import Recipe
+from rl_distill.sweeps.lineage import WITHOUT_EFFECT
 
 State = Literal["done", "stopped", "failed", "unfinished"]
 
@@ -31,8 +32,8 @@ UNBEGUN = Account(state="unfinished", reason="not begun")
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """Of all that decides how a cell ends."""
-    resolved = dump(recipe) | {"tracking": None, "run_dir": None}
+    """Of all that decides how a cell ends, and what it tells of itself: alarms that stop nothing too."""
+    resolved = {key: value for key, value in dump(recipe).items() if key not in WITHOUT_EFFECT}
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:20]
 
 

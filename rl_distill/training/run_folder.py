@@ -27,7 +27,7 @@ from rl_distill.training.fingerprint import changed
 
 # Keys that may change when a run is continued. No number depends on them beyond rounding: what `cluster` changes in the layout is
 # said when a run goes on elsewhere.
-NOT_COMPARED = ("run_dir", "tracking", "alarms", "cluster", "sync")
+NOT_COMPARED = ("run_dir", "tracking", "alarms", "checkpoints", "cluster", "sync")
 RECORDS = {
     "metrics": "metrics.jsonl",
     "ledger": "ledger.jsonl",

@@ -29,7 +29,8 @@ from rl_distill.training.stage_run import Records
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("transformers", "tokenizers", "numpy", "math_verify")
-WITHOUT_EFFECT = ("run_dir", "stages")  # on a stage, beside those stages that come before it; attempts bear the name of the run
+# On a stage, beside those stages that come before it. Attempts bear the name of the run; alarms are part of a stage's result.
+WITHOUT_EFFECT = ("run_dir", "stages", "checkpoints")
 MIXED = ""  # in place of a key: begun under one and continued under another
 
 

@@ -139,3 +139,17 @@ def test_a_run_whose_first_stages_other_code_has_made_takes_over_none_that_start
     run(recipes[0], tmp_path / "store")
     assert len(list((tmp_path / "store").iterdir())) == 2
     assert not any("taken over" in line for line in run(recipes[1], tmp_path / "store"))
+
+
+def test_checkpoints_change_nothing_of_a_stage_so_runs_share_it_and_go_on(recipes, tmp_path: Path) -> None:
+    run(recipes[0], tmp_path / "store")
+    rare = recipes[1].change(checkpoints={"every_steps": 100})
+    said = run(rare, tmp_path / "store")
+    assert [line.split(":")[0] for line in said if line.endswith("; taken over")] == ["base", "sft"]
+    shared = outcome(rare.run_dir)
+    forget_all_of(rare.run_dir, "grpo")
+    assert any(line.startswith("grpo: 2 steps") for line in run(rare.change(checkpoints={"every_steps": 1})))
+    assert outcome(rare.run_dir) == shared
+    shutil.rmtree(rare.run_dir)
+    run(rare.change(checkpoints={"every_steps": 100}))
+    assert outcome(rare.run_dir)["weights"] == shared["weights"]

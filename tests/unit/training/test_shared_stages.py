@@ -39,7 +39,9 @@ def test_what_all_stages_depend_on_changes_all(keys, override: str) -> None:
     assert same(keys(), keys(override)) == set()
 
 
-@pytest.mark.parametrize("override", ["run_dir=elsewhere", "tracking.console=plain", "tracking.wandb={mode: offline}"])
+@pytest.mark.parametrize(
+    "override", ["run_dir=elsewhere", "tracking.console=plain", "tracking.wandb={mode: offline}", "checkpoints.every_steps=7"]
+)
 def test_what_nothing_depends_on_changes_none(keys, override: str) -> None:
     assert same(keys(), keys(override)) == {"base", "sft", "redi", "grpo"}
 
