@@ -19,7 +19,7 @@ class Account:
     state   done; stopped by an alarm that was asked to; failed; unfinished where it was interrupted, or never begun
     reason  of a cell that is not done, in one line
     recipe  digest of what it was run with
-    made    digest of recipe, data and code that its outcome is a function of
+    made    digest of recipe, data and code that its outcome is a function of; of one that is of several, no digest
     """
 
     state: State

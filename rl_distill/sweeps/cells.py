@@ -12,6 +12,7 @@ from rl_distill.errors import InputError
 from rl_distill.recipe import BASE, Recipe
 from rl_distill.sweeps.lineage import deciding, reduced
 from rl_distill.sweeps.naming import cut, short_keys, value_name
+from rl_distill.sweeps.ray_cells import check_cluster
 from rl_distill.sweeps.settings import Arm, Sweep, Values
 
 
@@ -145,6 +146,7 @@ def _cell(sweep: Sweep, path: Path, variant: _Variant, seed: int) -> Cell:
         tree = reduced(parse(Recipe, overridden(dump(whole), _written(budget))), outcome)
         tree |= {"name": sweep.name, "run_dir": str(sweep.path / "cells" / name)}
         recipe = parse(Recipe, _grouped(tree, variant.name, seed))
+        check_cluster(recipe, sweep.cpus)
     except InputError as error:
         raise InputError(f"cell {name!r}: {error.field}", error.problem, error.remedy) from None
     if recipe.evaluation is None:

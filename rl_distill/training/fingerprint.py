@@ -19,14 +19,14 @@ def run_digests(recipe: Recipe) -> dict[str, str]:
     found = data_digests(recipe.student, "student") | data_digests(recipe.evaluation, "evaluation")
     for stage in recipe.stages:
         found |= data_digests(stage, f"stages.{stage.name}")
-    folders = {key: Path(model).expanduser() for key, model in _models(recipe)}
+    folders = {key: Path(model).expanduser() for key, model in given_models(recipe)}
     return found | {f"{key}.files": _folder_digest(folder) for key, folder in folders.items() if folder.is_dir()}
 
 
 def hub_revisions(recipe: Recipe) -> dict[str, str]:
     """The commit of each model of the hub, as this machine has it; nothing is asked of the network."""
     found = {}
-    for key, model in _models(recipe):
+    for key, model in given_models(recipe):
         if not Path(model).expanduser().is_dir() and (revision := _cached_revision(model)) is not None:
             found[key] = revision
     return found
@@ -49,7 +49,7 @@ def changed(before: dict[str, str], now: dict[str, str]) -> Iterable[str]:
     return (key for key, digest in now.items() if before.get(key, digest) != digest)
 
 
-def _models(recipe: Recipe) -> Iterator[tuple[str, str]]:
+def given_models(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(key, folder or hub name) of each model that a run does not make itself."""
     student = recipe.student.model
     name = student.path if isinstance(student, PretrainedModel) else student

@@ -31,7 +31,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("transformers", "tokenizers", "numpy", "math_verify")
 # On a stage, beside those stages that come before it. Attempts bear the name of the run; alarms are part of a stage's result.
 WITHOUT_EFFECT = ("run_dir", "stages", "checkpoints")
-MIXED = ""  # in place of a key: begun under one and continued under another
+MIXED = "mixed"  # in place of a key: begun under one and continued under another
 
 
 def stage_keys(recipe: Recipe, data: Mapping[str, str] | None = None, *, gpu: bool | None = None) -> dict[str, str]:

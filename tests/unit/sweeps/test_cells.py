@@ -152,6 +152,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "seed_keys: stages.grpo.steps change nothing on the way to 'redi' of cell 'recipe': seeds 4 and 7 make one and the same "
         "run; name `seed` there too",
     ),
+    (
+        {"set": {"cluster": {"name": "ray", "address": "auto"}}},
+        "cell 'recipe-0': cluster.address: is 'auto', where the workers of all cells would wait for each other's places; "
+        "set it to null",
+    ),
+    (
+        {"set": {"cluster": {"name": "ray", "learner": {"ranks": 2}}}},
+        "cell 'recipe-0': cluster: takes 3 CPU cores (learner 2 x 1, engine 1 x 1), and a cell holds 1; set cpus=3 of the sweep",
+    ),
     ({"grid": {COEF: []}}, f"grid: {COEF} has no values; give a list of some"),
     ({"random": {"cells": 1, "keys": {RATE: {"log_uniform": [0, 1]}}}}, "log_uniform: 0 has no logarithm; give numbers above 0"),
     (
