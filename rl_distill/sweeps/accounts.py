@@ -8,6 +8,7 @@ from typing import Literal
 
 from rl_distill.config import dump
 from rl_distill.recipe import Recipe
+from rl_distill.sweeps.lineage import WITHOUT_EFFECT
 
 State = Literal["done", "stopped", "failed", "unfinished"]
 
@@ -18,7 +19,7 @@ class Account:
     state   done; stopped by an alarm that was asked to; failed; unfinished where it was interrupted, or never begun
     reason  of a cell that is not done, in one line
     recipe  digest of what it was run with
-    made    digest of recipe, data and code that its outcome is a function of
+    made    digest of recipe, data and code that its outcome is a function of; of one that is of several, no digest
     """
 
     state: State
@@ -31,8 +32,8 @@ UNBEGUN = Account(state="unfinished", reason="not begun")
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """Of all that decides how a cell ends."""
-    resolved = dump(recipe) | {"tracking": None, "run_dir": None}
+    """Of all that decides how a cell ends, and what it tells of itself: alarms that stop nothing too."""
+    resolved = {key: value for key, value in dump(recipe).items() if key not in WITHOUT_EFFECT}
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:20]
 
 

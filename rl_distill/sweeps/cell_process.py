@@ -18,6 +18,7 @@ from rl_distill.sweeps.accounts import Account, State, recipe_digest, write_acco
 from rl_distill.training.failure import failure_report
 from rl_distill.training.interruption import Interrupted, StoppedByAlarm
 from rl_distill.training.run import train
+from rl_distill.training.shared_stages import made_under
 
 SIGKILL = 9
 
@@ -37,11 +38,10 @@ class Order:
     account: str
     threads: int
     command: list[str]
-    made: str
 
     @classmethod
-    def of(cls, recipe: Recipe, *, shared: list[str], account: Path, threads: int, command: list[str], made: str) -> "Order":
-        return cls(recipe=dump(recipe), shared=shared, account=str(account), threads=threads, command=command, made=made)
+    def of(cls, recipe: Recipe, *, shared: list[str], account: Path, threads: int, command: list[str]) -> "Order":
+        return cls(recipe=dump(recipe), shared=shared, account=str(account), threads=threads, command=command)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,8 @@ def main(path: str) -> int:
     digest = recipe_digest(recipe)
     write_account(Path(order.account), Account(state="unfinished", reason="its process has gone", recipe=digest))
     state, reason = _run(recipe, order)
-    write_account(Path(order.account), Account(state=state, reason=reason, recipe=digest, made=order.made))
+    made = made_under(recipe.folder, recipe.stages[-1].name) or ""
+    write_account(Path(order.account), Account(state=state, reason=reason, recipe=digest, made=made))
     return 0 if state in ("done", "stopped") else 1
 
 

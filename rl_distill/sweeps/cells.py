@@ -10,8 +10,9 @@ from typing import Any
 from rl_distill.config import dump, overridden, parse, read_yaml
 from rl_distill.errors import InputError
 from rl_distill.recipe import BASE, Recipe
-from rl_distill.sweeps.lineage import reduced
+from rl_distill.sweeps.lineage import deciding, reduced
 from rl_distill.sweeps.naming import cut, short_keys, value_name
+from rl_distill.sweeps.ray_cells import check_cluster
 from rl_distill.sweeps.settings import Arm, Sweep, Values
 
 
@@ -40,7 +41,7 @@ class Cell:
 class Cells:
     """
     cells     variant by variant, each with its seeds
-    same      variants that are left out, by name, with the one that has the same recipe
+    same      variants that are left out, by name, with the one that ends alike
     baseline  the variant that others are compared with
     """
 
@@ -74,19 +75,42 @@ def cells_of(sweep: Sweep, path: Path, draws: Sequence[Values] = ()) -> Cells:
     kept: list[Cell] = []
     recipes: dict[str, _Variant] = {}
     same: dict[str, str] = {}
-    notes: list[str] = []
     for variant in variants:
         seeded = [_cell(sweep, path, variant, seed) for seed in sweep.seeds]
-        content = json.dumps([{**dump(cell.recipe), "run_dir": None, "tracking": None} for cell in seeded], sort_keys=True)
-        twin = recipes.setdefault(content, variant)
+        contents = [json.dumps(deciding(cell.recipe), sort_keys=True) for cell in seeded]
+        _check_seeds(sweep, seeded, contents)
+        twin = recipes.setdefault("".join(contents), variant)
         if twin is variant:
             kept += seeded
-            continue
-        same[variant.name] = twin.name
-        differ = [key for key, value in variant.values.items() if twin.values.get(key) != value]
-        what = f"{', '.join(differ)} changes nothing there" if differ else "their arms change nothing"
-        notes.append(f"note: cell {variant.name!r} has the recipe of {twin.name!r}, for {what}: it is left out")
-    return Cells(cells=tuple(kept), same=same, notes=tuple(notes), baseline=_baseline(sweep, variants, same))
+        else:
+            same[variant.name] = twin.name
+    notes = tuple(_left_out({variant.name: variant for variant in variants}, same))
+    return Cells(cells=tuple(kept), same=same, notes=notes, baseline=_baseline(sweep, variants, same))
+
+
+def _check_seeds(sweep: Sweep, seeded: Sequence[Cell], contents: Sequence[str]) -> None:
+    """Seeds that change nothing would be counted as so many runs, all alike."""
+    first: dict[str, Cell] = {}
+    for cell, content in zip(seeded, contents, strict=True):
+        other = first.setdefault(content, cell)
+        if other is not cell:
+            problem = f"{', '.join(sweep.seed_keys)} change nothing on the way to {cell.outcome!r} of cell {cell.variant!r}"
+            remedy = "name `seed` there too, or what else draws on that way"
+            raise InputError("seed_keys", f"{problem}: seeds {other.seed} and {cell.seed} make one and the same run", remedy)
+
+
+def _left_out(variants: Mapping[str, _Variant], same: Mapping[str, str]) -> Iterator[str]:
+    """A line for each reason to leave cells out."""
+    reasons: dict[str, list[str]] = {}
+    for name, twin in same.items():
+        values = variants[twin].values
+        differ = [key for key, value in variants[name].values.items() if values.get(key) != value]
+        reason = f"{', '.join(differ)} changes nothing there" if differ else "their arms change nothing"
+        reasons.setdefault(reason, []).append(name)
+    for reason, (name, *more) in reasons.items():
+        others = f", and {len(more)} more have that of others" if more else ""
+        left = "they are left out" if more else "it is left out"
+        yield f"note: cell {name!r} has the outcome of {same[name]!r}{others}, for {reason}: {left}"
 
 
 def _variants(sweep: Sweep, draws: Sequence[Values]) -> Iterator[_Variant]:
@@ -107,10 +131,10 @@ def _variants(sweep: Sweep, draws: Sequence[Values]) -> Iterator[_Variant]:
 
 def _cell(sweep: Sweep, path: Path, variant: _Variant, seed: int) -> Cell:
     stops = {f"alarms.{alarm}.action": "stop" for alarm in sweep.stop_on}
-    layers = (sweep.set, variant.arm.set if variant.arm else {}, variant.values, dict.fromkeys(sweep.seed_keys, seed), stops)
-    changes = [
-        change for layer in layers for change in _written(layer)
-    ]  # in their order: a later one may hold an earlier one's key
+    arm = variant.arm.set if variant.arm else {}
+    layers = (sweep.set, arm, variant.values, dict.fromkeys(sweep.seed_keys, seed), stops)
+    # One after the other, not merged: a later layer may hold a key of which an earlier one holds a part.
+    changes = [change for layer in layers for change in _written(layer)]
     source = path.parent / sweep.recipe
     if not source.is_file():
         raise InputError("recipe", f"there is no file {str(source)!r}", "give its path from the folder of the sweep's file")
@@ -122,6 +146,7 @@ def _cell(sweep: Sweep, path: Path, variant: _Variant, seed: int) -> Cell:
         tree = reduced(parse(Recipe, overridden(dump(whole), _written(budget))), outcome)
         tree |= {"name": sweep.name, "run_dir": str(sweep.path / "cells" / name)}
         recipe = parse(Recipe, _grouped(tree, variant.name, seed))
+        check_cluster(recipe, sweep.cpus)
     except InputError as error:
         raise InputError(f"cell {name!r}: {error.field}", error.problem, error.remedy) from None
     if recipe.evaluation is None:

@@ -1,10 +1,12 @@
-"""A recipe without the stages that an outcome does not need."""
+"""What of a recipe an outcome is a function of."""
 
 from typing import Any
 
 from rl_distill.algorithms.base import REFERENCE_NEEDS, TEACHER_NEEDS
 from rl_distill.config import dump
 from rl_distill.recipe import Recipe
+
+WITHOUT_EFFECT = ("run_dir", "tracking", "checkpoints")  # on how a run ends
 
 
 def reduced(recipe: Recipe, outcome: str) -> dict[str, Any]:
@@ -25,3 +27,10 @@ def reduced(recipe: Recipe, outcome: str) -> dict[str, Any]:
         "teacher": teacher,
         "reference": recipe.reference if needs & REFERENCE_NEEDS else None,
     }
+
+
+def deciding(recipe: Recipe) -> dict[str, Any]:
+    """What can make two cells end otherwise: not where a run is saved and who is told of it, and no alarm that stops nothing."""
+    tree: dict[str, Any] = dump(recipe)
+    stopping = {name: alarm for name, alarm in tree["alarms"].items() if alarm["action"] == "stop"}
+    return {key: value for key, value in tree.items() if key not in WITHOUT_EFFECT} | {"alarms": stopping}

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rl_distill.recipe import BASE
 from rl_distill.sweeps.accounts import Account, read_account
 from rl_distill.sweeps.cells import Cell, Cells, stage_names
-from rl_distill.training.shared_stages import stage_keys
+from rl_distill.training.shared_stages import made_under, stage_keys
 from rl_distill.training.student import SeededModel, cache_folder
 
 
@@ -38,21 +39,39 @@ class PlannedCell:
         """What its outcome is a function of: recipe, data and code, as they are now."""
         return self.keys[self.cell.outcome]
 
+    @property
+    def makes(self) -> tuple[Path, ...]:
+        """Folders that it makes where they are not there: those with the same ones wait for it, and no others."""
+        base_is_there = any(folder.is_dir() for folder in (self.folder / "stages" / BASE, *self._entry(BASE)))
+        return (*(() if base_is_there or self.cache is None else (self.cache,)), *self._left())
+
+    def _left(self) -> Iterator[Path]:
+        """What it leaves in the store; nothing from the first stage on that other code or data has begun here."""
+        for name, key in self.keys.items():
+            begun = (self.folder / "stages" / name).is_dir() or any((self.folder / "checkpoints" / name).glob("step-*"))
+            if begun and made_under(self.folder, name) != key:
+                return
+            yield from self._entry(name)
+
+    def _entry(self, name: str) -> list[Path]:
+        return [entry for entry in self.shared if entry.name == self.keys[name]]
+
     def ended(self) -> Account:
         found = read_account(self.account, self.cell.recipe)
         gone = found.state == "done" and not (self.folder / "summary.json").is_file()
         return Account(state="unfinished", reason="its run folder is gone") if gone else found
 
 
-def plan(folder: Path, cells: Sequence[Cell]) -> list[PlannedCell]:
+def plan(folder: Path, cells: Sequence[Cell], *, gpu: bool | None = None) -> list[PlannedCell]:
     """
     Args:
         folder: of the sweep.
+        gpu: whether cells compute on one; None is what torch finds here.
 
     Raises:
         InputError: data that a cell reads is not there.
     """
-    keys = [stage_keys(cell.recipe) for cell in cells]
+    keys = [stage_keys(cell.recipe, gpu=gpu) for cell in cells]
     times = Counter(key for found in keys for key in found.values())
     planned = []
     for cell, found in zip(cells, keys, strict=True):

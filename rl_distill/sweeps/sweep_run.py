@@ -8,23 +8,27 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 import yaml
 
 from rl_distill.cluster.installation import installed
 from rl_distill.config import dump
 from rl_distill.errors import InputError
+from rl_distill.models.loading import load_settings
 from rl_distill.sealing import clear_leftovers
 from rl_distill.sweeps.cell_process import Order
 from rl_distill.sweeps.cells import Cells, cells_of
 from rl_distill.sweeps.plan import PlannedCell, plan, plan_lines
+from rl_distill.sweeps.ray_cells import check_gpus
 from rl_distill.sweeps.results import CellResult, cell_result, result_data, rows_of
 from rl_distill.sweeps.settings import Sweep, Values, load_sweep
 from rl_distill.sweeps.sweep_table import COLUMNS, SCHEMA, as_csv, as_latex, as_markdown, row_data, table_cells
 from rl_distill.sweeps.wandb_table import log_table
+from rl_distill.training.fingerprint import given_models
 from rl_distill.training.interruption import graceful_stop
 
 Say = Callable[[str], None]
@@ -53,7 +57,7 @@ def dry_run(path: Path, overrides: Sequence[str], say: Say) -> None:
     """
     sweep = load_sweep(path, overrides)
     cells = cells_of(sweep, path, _draws(sweep))
-    for line in plan_lines(cells, plan(sweep.path, cells.cells)):
+    for line in plan_lines(cells, plan(sweep.path, cells.cells, gpu=_on_gpu(sweep))):
         say(line)
 
 
@@ -69,7 +73,8 @@ def run_sweep(path: Path, overrides: Sequence[str] = (), *, address: str | None 
     _check_library()
     sweep = load_sweep(path, overrides)
     cells = cells_of(sweep, path, _draws(sweep))
-    planned = plan(sweep.path, cells.cells)
+    _fetch_settings(cells)
+    planned = plan(sweep.path, cells.cells, gpu=_on_gpu(sweep, address))
     for note in cells.notes:
         say(note)
     with _held(sweep.path):
@@ -90,12 +95,12 @@ def _run(sweep: Sweep, planned: Sequence[PlannedCell], command: list[str], addre
     jobs = []
     for one in planned:
         shared = [str(entry.resolve()) for entry in one.shared]
-        order = Order.of(one.cell.recipe, shared=shared, account=one.account, threads=threads, command=command, made=one.made)
+        order = Order.of(one.cell.recipe, shared=shared, account=one.account, threads=threads, command=command)
         order.write(one.order)
         call = (sys.executable, "-m", "rl_distill.sweeps.cell_process", str(one.order.resolve()))
-        makes = [*([str(one.cache)] if one.cache else []), *shared]
+        makes = tuple(str(folder.resolve()) for folder in one.makes)
         log = str(one.log.resolve())
-        jobs.append(Job(name=one.cell.name, command=call, folder=str(Path.cwd()), log=log, makes=tuple(makes)))
+        jobs.append(Job(name=one.cell.name, command=call, folder=str(Path.cwd()), log=log, makes=makes))
     ended: list[str] = []
 
     def tell(name: str) -> None:
@@ -105,6 +110,7 @@ def _run(sweep: Sweep, planned: Sequence[PlannedCell], command: list[str], addre
     with graceful_stop() as stop:
         trials = JobTrials(address, Held(cpus=sweep.cpus, gpus=sweep.gpus), sweep.path)
         try:
+            _check_gpus(sweep, planned, trials.held.gpus or 0.0, address)
             trials.run(
                 jobs,
                 begun=lambda name: say(f"{name}: begun, log {by_name[name].log}"),
@@ -163,6 +169,31 @@ def _draws(sweep: Sweep) -> list[Values]:
     search = sweep.random
     kinds = {key: {kind: given for kind, given in dump(how).items() if given is not None} for key, how in search.keys.items()}
     return list(drawn(kinds, count=search.cells, seed=search.seed))
+
+
+def _on_gpu(sweep: Sweep, address: str | None = None) -> bool:
+    """Whether cells compute on one; with an address they do so where nobody looks yet, and `gpus` says it."""
+    if address is not None and sweep.gpus is not None:
+        return sweep.gpus > 0
+    return sweep.gpus != 0 and torch.cuda.is_available()
+
+
+def _check_gpus(sweep: Sweep, planned: Sequence[PlannedCell], held: float, address: str | None) -> None:
+    """Before the first cell begins, and as soon as the cluster is known."""
+    if address is not None and sweep.gpus is None and (held > 0) != torch.cuda.is_available():
+        where, elsewhere = ("the cluster", "this machine") if held else ("this machine", "the cluster")
+        problem = f"is not said, and {where} has some while {elsewhere} has none"
+        raise InputError("gpus", problem, "set it to what each cell holds on the cluster, 0 or more")
+    check_gpus((one.cell.recipe for one in planned), held)
+
+
+def _fetch_settings(cells: Cells) -> None:
+    """Of models of the hub, so that the first cell finds no other revision of them than the sweep was planned with."""
+    models = {(key, model) for cell in cells.cells for key, model in given_models(cell.recipe)}
+    for key, model in sorted(models):
+        if not Path(model).expanduser().is_dir():
+            with suppress(InputError):  # a cell that loads it says what is wrong; one that is done needs none
+                load_settings(model, field=key)
 
 
 def _check_library() -> None:

@@ -62,7 +62,7 @@ def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None, sha
         for change in folder.changed:
             say(f"note: {change}: what follows need not be bit for bit what it would have been")
         with graceful_stop() as stop:
-            return _Run(recipe, folder, stop, say, replay, SharedStages(recipe, shared)).run()
+            return _Run(recipe, folder, stop, say, replay, shared).run()
     except Reached:
         return {}
     finally:
@@ -71,9 +71,9 @@ def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None, sha
 
 class _Run:
     def __init__(
-        self, recipe: Recipe, folder: RunFolder, stop: StopRequest, say: Say, replay: Replay | None, shared: SharedStages
+        self, recipe: Recipe, folder: RunFolder, stop: StopRequest, say: Say, replay: Replay | None, entries: Collection[Path]
     ) -> None:
-        self.recipe, self.folder, self.stop, self.say, self.shared = recipe, folder, stop, say, shared
+        self.recipe, self.folder, self.stop, self.say, self.entries = recipe, folder, stop, say, entries
         self.script = replay.script if replay else None
         self.until = replay.until if replay else None
         self.results: dict[str, dict[str, Any]] = {}
@@ -99,7 +99,9 @@ class _Run:
             unfinished = {name: training for name, training in self._trainings().items() if not self._finished(name)}
             for note in self.workshop.check(unfinished):
                 self.say(note)
-            self.folder.check_data(run_digests(self.recipe))
+            digests = run_digests(self.recipe)
+            self.folder.check_data(digests)
+            self.shared = SharedStages(self.recipe, digests, self.entries)
             self.folder.begin()
             self._base()
             for stage in self.recipe.stages:
@@ -125,6 +127,7 @@ class _Run:
         self.shared.give(BASE, self.folder, self.records)
 
     def _make_base(self) -> None:
+        self.shared.begin(BASE, self.folder)
         model = self.recipe.student.model
         if isinstance(model, str):
             with sealed(self.folder.stage(BASE)) as working:
@@ -188,6 +191,7 @@ class _Run:
             raise Interrupted(f"stopped by {self.stop.signal_name} before stage {name!r}; everything before it is saved")
         names = [BASE, *(stage.name for stage in self.recipe.stages)]
         first_step = sum(self.results[before]["step"] for before in names[: names.index(name)])
+        self.shared.begin(name, self.folder)
         self.results[name] = self._trained(name, training, start, first_step)
         self.say(_line(name, self.results[name]))
         if name != BASE:

@@ -27,7 +27,7 @@ from rl_distill.training.fingerprint import changed
 
 # Keys that may change when a run is continued. No number depends on them beyond rounding: what `cluster` changes in the layout is
 # said when a run goes on elsewhere.
-NOT_COMPARED = ("run_dir", "tracking", "alarms", "cluster", "sync")
+NOT_COMPARED = ("run_dir", "tracking", "alarms", "checkpoints", "cluster", "sync")
 RECORDS = {
     "metrics": "metrics.jsonl",
     "ledger": "ledger.jsonl",
@@ -117,6 +117,7 @@ class RunFolder:
             if folder.exists():
                 shutil.rmtree(folder)
         self.start(name).unlink(missing_ok=True)
+        key_file(self.path, name).unlink(missing_ok=True)
 
     def check_data(self, digests: dict[str, str]) -> None:
         """Remember what the run reads, and refuse to continue it on anything else.
@@ -233,6 +234,11 @@ class RunFolder:
 
     def _refused(self, problem: str, remedy: str) -> InputError:
         return InputError("run_dir", f"{str(self.path)!r} {problem}", remedy)
+
+
+def key_file(run_dir: Path, name: str) -> Path:
+    """Says what a stage is a function of, as `training.shared_stages` has it."""
+    return run_dir / "stages" / f".{name}.key"
 
 
 def _taken(lock: TextIO) -> bool:

@@ -22,6 +22,7 @@ from rl_distill.problems import AnyProblemSet
 from rl_distill.problems.base import data_digests
 from rl_distill.rollout.collector import Prompter
 from rl_distill.text import PromptFormat
+from rl_distill.training.source_files import code_digests
 from rl_distill.training.stages import Training
 
 
@@ -141,7 +142,7 @@ def cache_folder(student: Student) -> Path:
         "tokenizers": version("tokenizers"),
     }
     kept = {key: value for key, value in dump(student).items() if key != "lora"}  # adapters come after the pretraining
-    recipe = {"student": kept, "data": data_digests(student.model, "model"), **made_by}
+    recipe = {"student": kept, "data": data_digests(student.model, "model"), **made_by, **code_digests(kept)}
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     root = Path(os.environ.get("RL_DISTILL_CACHE") or Path.home() / ".cache" / "rl_distill")
     try:

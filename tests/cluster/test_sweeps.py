@@ -90,6 +90,18 @@ def test_a_sweep_killed_and_continued_trains_shared_stages_once_and_each_cell_as
     assert {name for name in before if before[name] != after[name]} == {"broken-0"}, (code, "only what is not done begins again")
 
 
+def test_cells_that_use_ray_start_clusters_of_their_own_within_that_of_the_sweep(tmp_path: Path) -> None:
+    places = {"name": "ray", "learner": {"cpus": 0.25}, "engine": {"cpus": 0.25}}
+    sweep = {"set": {"cluster": places, "alarms.collapse.action": "ignore"}, "grid": {COEF: [0, 1.0]}}
+    path, out = write_sweep(tmp_path, taught("sft"), taught("redi"), **sweep)
+    process = start_cli("sweep", path)
+    _, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors
+    logs = [log.read_text() for log in sorted((out / "logs").glob("*.log"))]
+    assert len(logs) == 2 and sum("sft: 2 steps" in log and "taken over" in log for log in logs) == 1, logs
+    assert all((run / "environment.json").exists() and (run / "logs").is_dir() for run in out.glob("cells/*")), "Ray's workers"
+
+
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     path, out = write_sweep(tmp_path, taught("sft", steps=4000), seeds=[0])
     process = start_cli("sweep", path)

@@ -11,6 +11,7 @@ from tiny_runs import RecipeFile, rolled_out, taught, write_recipe
 from rl_distill.analysis.costs import run_costs
 from rl_distill.recipe import load_recipe
 from rl_distill.sealing import damage
+from rl_distill.training import shared_stages
 from rl_distill.training.run import train
 from rl_distill.training.shared_stages import stage_keys
 
@@ -106,3 +107,49 @@ def test_a_run_that_was_killed_before_it_left_a_stage_leaves_it_when_it_goes_on(
     train(load_recipe(recipes[1].path, [f"run_dir={alone}"]), said.append)
     assert outcome(recipes[1].run_dir)["weights"] == outcome(alone)["weights"]
     assert outcome(recipes[1].run_dir)["records"] == outcome(alone)["records"]
+
+
+def forget_the_end_of(run_dir: Path, stage: str) -> None:
+    shutil.rmtree(run_dir / "stages" / stage)
+    shutil.rmtree(run_dir / "checkpoints" / stage / "step-00000002")
+
+
+def forget_all_of(run_dir: Path, stage: str) -> None:
+    shutil.rmtree(run_dir / "stages" / stage)
+    shutil.rmtree(run_dir / "checkpoints" / stage)
+
+
+@pytest.mark.parametrize("forget", [None, forget_the_end_of, forget_all_of], ids=["finished", "continued", "begun after others"])
+def test_what_other_code_has_made_or_begun_is_left_under_no_key(recipes, tmp_path: Path, monkeypatch, forget) -> None:
+    run(recipes[0])
+    if forget is not None:
+        forget(recipes[0].run_dir, "sft")
+    monkeypatch.setattr(shared_stages, "_package_digest", lambda: "other code")
+    said = run(recipes[0], tmp_path / "store")
+    assert any(line.startswith("sft: 2 steps") for line in said) == (forget is not None), "the run itself goes on"
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_run_whose_first_stages_other_code_has_made_takes_over_none_that_starts_from_them(
+    recipes, tmp_path, monkeypatch
+) -> None:
+    run(recipes[1])
+    forget_all_of(recipes[1].run_dir, "sft")
+    monkeypatch.setattr(shared_stages, "_package_digest", lambda: "other code")
+    run(recipes[0], tmp_path / "store")
+    assert len(list((tmp_path / "store").iterdir())) == 2
+    assert not any("taken over" in line for line in run(recipes[1], tmp_path / "store"))
+
+
+def test_checkpoints_change_nothing_of_a_stage_so_runs_share_it_and_go_on(recipes, tmp_path: Path) -> None:
+    run(recipes[0], tmp_path / "store")
+    rare = recipes[1].change(checkpoints={"every_steps": 100})
+    said = run(rare, tmp_path / "store")
+    assert [line.split(":")[0] for line in said if line.endswith("; taken over")] == ["base", "sft"]
+    shared = outcome(rare.run_dir)
+    forget_all_of(rare.run_dir, "grpo")
+    assert any(line.startswith("grpo: 2 steps") for line in run(rare.change(checkpoints={"every_steps": 1})))
+    assert outcome(rare.run_dir) == shared
+    shutil.rmtree(rare.run_dir)
+    run(rare.change(checkpoints={"every_steps": 100}))
+    assert outcome(rare.run_dir)["weights"] == shared["weights"]

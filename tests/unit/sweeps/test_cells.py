@@ -84,10 +84,25 @@ def test_a_key_that_changes_nothing_is_said_and_not_run_twice(load: Load) -> Non
     _, cells = load(arms=arms, grid={COEF: [0.1, 0.2]}, baseline="sft,negative_coef=0.2")
     assert cells.variants == ["redi,negative_coef=0.1", "redi,negative_coef=0.2", "sft,negative_coef=0.1"]
     assert cells.notes == (
-        f"note: cell 'sft,negative_coef=0.2' has the recipe of 'sft,negative_coef=0.1', for {COEF} changes nothing there: "
+        f"note: cell 'sft,negative_coef=0.2' has the outcome of 'sft,negative_coef=0.1', for {COEF} changes nothing there: "
         "it is left out",
     )
     assert cells.baseline == "sft,negative_coef=0.1", "a baseline that was left out is the one that is the same"
+
+
+DROP = "alarms.collapse.max_drop"
+
+
+@pytest.mark.parametrize("key", ["checkpoints.every_steps", "tracking.trajectories_every", DROP])
+def test_a_key_that_no_outcome_depends_on_is_said_once_and_not_run_twice(load: Load, key: str) -> None:
+    _, cells = load(grid={COEF: [0, 0.5], key: [1, 2, 3]}, outcome="redi")
+    assert [cell.values for cell in cells.cells] == [{COEF: 0, key: 1}, {COEF: 0.5, key: 1}]
+    note = ", and 3 more have that of others, for " + key + " changes nothing there: they are left out"
+    assert len(cells.notes) == 1 and cells.notes[0].endswith(note), cells.notes
+
+
+def test_what_an_alarm_that_ends_cells_fires_at_makes_other_cells(load: Load) -> None:
+    assert len(load(grid={DROP: [0.1, 0.2]}, stop_on=["collapse"])[1].variants) == 2
 
 
 def test_a_baseline_is_found_by_its_values(load: Load) -> None:
@@ -132,6 +147,20 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"budget": {"flops": 5, "seconds": 1}}, "budget: is given in no amount or in several; give exactly one of"),
     ({"stop_on": ["colapse"]}, "stop_on: 'colapse' is no alarm; choose from not_finite, collapse"),
     ({"seeds": [1, 1]}, "seeds: 1 stands there twice; name each once"),
+    (
+        {"seeds": [4, 7], "seed_keys": ["stages.grpo.steps"], "outcome": "redi"},
+        "seed_keys: stages.grpo.steps change nothing on the way to 'redi' of cell 'recipe': seeds 4 and 7 make one and the same "
+        "run; name `seed` there too",
+    ),
+    (
+        {"set": {"cluster": {"name": "ray", "address": "auto"}}},
+        "cell 'recipe-0': cluster.address: is 'auto', where the workers of all cells would wait for each other's places; "
+        "set it to null",
+    ),
+    (
+        {"set": {"cluster": {"name": "ray", "learner": {"ranks": 2}}}},
+        "cell 'recipe-0': cluster: takes 3 CPU cores (learner 2 x 1, engine 1 x 1), and a cell holds 1; set cpus=3 of the sweep",
+    ),
     ({"grid": {COEF: []}}, f"grid: {COEF} has no values; give a list of some"),
     ({"random": {"cells": 1, "keys": {RATE: {"log_uniform": [0, 1]}}}}, "log_uniform: 0 has no logarithm; give numbers above 0"),
     (

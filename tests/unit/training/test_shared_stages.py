@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import rolled_out, taught, write_recipe
+from huggingface_hub import constants
+from tiny_qwen import qwen_folder
+from tiny_runs import rolled_out, taught, tiny_student, write_recipe
 
 from rl_distill.recipe import load_recipe
+from rl_distill.training import fingerprint, source_files
+from rl_distill.training.fingerprint import run_digests
 from rl_distill.training.shared_stages import stage_keys
 
 
@@ -35,7 +39,9 @@ def test_what_all_stages_depend_on_changes_all(keys, override: str) -> None:
     assert same(keys(), keys(override)) == set()
 
 
-@pytest.mark.parametrize("override", ["run_dir=elsewhere", "tracking.console=plain", "tracking.wandb={mode: offline}"])
+@pytest.mark.parametrize(
+    "override", ["run_dir=elsewhere", "tracking.console=plain", "tracking.wandb={mode: offline}", "checkpoints.every_steps=7"]
+)
 def test_what_nothing_depends_on_changes_none(keys, override: str) -> None:
     assert same(keys(), keys(override)) == {"base", "sft", "redi", "grpo"}
 
@@ -53,3 +59,72 @@ def test_other_data_makes_another_stage(tmp_path: Path) -> None:
     before = stage_keys(recipe)
     rows.write_text(line * 2)
     assert same(before, stage_keys(recipe)) == {"base", "sft"}
+
+
+def test_weights_of_another_content_are_another_student_though_they_have_the_same_size(tmp_path: Path, monkeypatch) -> None:
+    folder = qwen_folder(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes() + b" " * 2**20
+    weights.write_bytes(content)
+    recipe = load_recipe(write_recipe(tmp_path, student={"model": str(folder)}).path)
+    before, keys_before = run_digests(recipe), stage_keys(recipe)
+    weights.write_bytes(content[:-1] + b"x")
+    assert run_digests(recipe).keys() == before.keys() == {"student.model.files"}
+    assert run_digests(recipe) != before and not same(keys_before, stage_keys(recipe))
+    monkeypatch.setattr(source_files.hashlib, "file_digest", lambda *_: pytest.fail("it is read again"))
+    assert run_digests(recipe) != before
+
+
+OWN = """
+from typing import Literal
+from rl_distill.algorithms import Sft
+from rl_distill.config import config
+
+@config
+class Mine(Sft):
+    name: Literal["MODULE:Mine"] = "MODULE:Mine"
+
+def paid(completions, **columns):
+    return [WORTH for _ in completions]
+"""
+
+
+@pytest.mark.parametrize("role", ["algorithm", "reward"])
+def test_code_of_a_users_own_is_part_of_the_stages_that_use_it(tmp_path: Path, monkeypatch, role: str) -> None:
+    module = f"my_own_{role}"
+    file = tmp_path / f"{module}.py"
+    file.write_text(OWN.replace("MODULE", module).replace("WORTH", "1.0"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    last = rolled_out()
+    last["source"]["rewards"] = [{"name": "trl_function", "function": f"{module}.paid"}]
+    if role == "algorithm":
+        last = taught("own", algorithm={"name": f"{module}:Mine"})
+    path = write_recipe(tmp_path, taught("sft"), last).path
+    before = stage_keys(load_recipe(path))
+    file.write_text(OWN.replace("MODULE", module).replace("WORTH", "2.0"))
+    assert same(before, stage_keys(load_recipe(path))) == {"base", "sft"}
+
+
+def test_another_revision_of_a_hub_model_is_another_student(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    recipe = load_recipe(write_recipe(tmp_path, student={"model": "someone/model"}).path)
+    found = [stage_keys(recipe)]
+    for commit in ("a" * 40, "b" * 40):
+        snapshot = tmp_path / "models--someone--model" / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        ref = snapshot.parents[1] / "refs" / "main"
+        ref.parent.mkdir(exist_ok=True)
+        ref.write_text(commit)
+        found.append(stage_keys(recipe))
+    assert len({keys["base"] for keys in found}) == 3
+    assert run_digests(recipe) == {}, "a run goes on when the hub has another one"
+
+
+def test_a_gpu_and_the_libraries_that_are_used_make_other_stages(keys, tmp_path: Path, monkeypatch) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, student={**tiny_student(), "lora": {"rank": 2}}).path)
+    before = stage_keys(recipe, gpu=False)
+    assert not same(before, stage_keys(recipe, gpu=True))
+    without = keys()
+    monkeypatch.setattr(fingerprint, "installed", lambda name: f"another {name}")
+    assert not same(before, stage_keys(recipe, gpu=False)) and same(without, keys()) == set(without)
