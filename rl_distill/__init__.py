@@ -1,7 +1,6 @@
 """Which way makes a small language model reason: zero-RL, distillation, REDI or probes? One student, one loop, one bill.
 
-Importing the package loads nothing heavy: `load_recipe`, `train`, `load_run`, `evaluate`, `compare`, `gradients` and `report` are
-looked up when first used.
+Importing the package loads nothing heavy: what `_HOMES` names is looked up when it is first used.
 """
 
 from importlib import import_module
@@ -16,6 +15,8 @@ _HOMES = {
     "compare": "rl_distill.evaluation.comparison",
     "gradients": "rl_distill.analysis.gradients",
     "load_run": "rl_distill.analysis.loaded_run",
+    "run_sweep": "rl_distill.sweeps.sweep_run",
+    "load_sweep": "rl_distill.sweeps.loaded_sweep",
     "report": "rl_distill.reporting.run_report",
 }
 

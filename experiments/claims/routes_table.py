@@ -10,7 +10,7 @@ from claims import rated
 from measured import Runs
 from verdicts import Estimate
 
-from rl_distill.analysis.table import markdown
+from rl_distill.markdown_table import markdown
 
 ONLINE, IMITATION = ("1e4", "3e4", "1e3"), ("3e4", "1e3", "3e3")
 

@@ -11,8 +11,8 @@ from claims import Claim, Statement
 from matplotlib.figure import Figure
 from measured import Runs
 
-from rl_distill.analysis.table import markdown
 from rl_distill.evaluation.student_t import t_quantile
+from rl_distill.markdown_table import markdown
 
 Verdict = Literal["holds", "does not hold", "cannot be separated"]
 Values = Mapping[str, Sequence[float]]  # by arm, one of each seed

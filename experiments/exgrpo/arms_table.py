@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from statistics import fmean, stdev
 
-from rl_distill.analysis.table import markdown
+from rl_distill.markdown_table import markdown
 
 STUDENT_T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # 97.5 % quantile, by number of runs
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from rl_distill.analysis.table import markdown
+from rl_distill.markdown_table import markdown
 from rl_distill.records import group_from_dict
 
 Shares = dict[str, float]  # of a problem: the share of correct answers by context

@@ -16,8 +16,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from rl_distill import train
-from rl_distill.analysis.table import markdown
 from rl_distill.config import parse, read_yaml
+from rl_distill.markdown_table import markdown
 from rl_distill.recipe import Recipe
 
 PERCENTS = (10, 25, 50, 100)

@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from rl_distill.analysis.table import markdown
 from rl_distill.coherence import COMPARED, Account, Measure, accounts
+from rl_distill.markdown_table import markdown
 from rl_distill.records import group_from_dict
 from rl_distill.trajectory import Group
 

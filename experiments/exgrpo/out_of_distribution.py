@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from rl_distill.analysis.table import markdown
 from rl_distill.evaluation.evaluator import Evaluation, EvaluationResult, Evaluator
+from rl_distill.markdown_table import markdown
 from rl_distill.models.loading import load_model, load_tokenizer
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.rollout.collector import Prompter

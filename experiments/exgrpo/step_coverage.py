@@ -7,7 +7,7 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from rl_distill.analysis.table import markdown
+from rl_distill.markdown_table import markdown
 from rl_distill.problems.arithmetic import Arithmetic
 from rl_distill.problems.arithmetic_chain import is_hard
 from rl_distill.trajectory import Group

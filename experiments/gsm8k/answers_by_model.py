@@ -17,8 +17,8 @@ from typing import Any
 from rl_distill.analysis.analyze import SEED, analyze
 from rl_distill.analysis.rates import Event, Resampling, shown
 from rl_distill.analysis.samples import length, read_samples
-from rl_distill.analysis.table import markdown
 from rl_distill.analysis.token_classes import load_classes
+from rl_distill.markdown_table import markdown
 from rl_distill.problems.graded_samples import GradedSamples
 from rl_distill.problems.gsm8k import Gsm8kSolutions
 from rl_distill.records import group_to_dict

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from safetensors.torch import load_file
 
 from rl_distill.algorithms.pairs import contrast_samples
-from rl_distill.analysis.table import markdown
 from rl_distill.learning.scorer import sampled_logprobs
+from rl_distill.markdown_table import markdown
 from rl_distill.models.loading import load_model, load_tokenizer, max_context
 from rl_distill.recipe import Recipe, load_recipe
 from rl_distill.rollout.collector import Prompter

@@ -7,7 +7,7 @@ from rl_distill.analysis.behavior_page import judge_lines, keyword_lines
 from rl_distill.analysis.list_language import language_notes
 from rl_distill.analysis.moved_page import moved_lines
 from rl_distill.analysis.rates import shown
-from rl_distill.analysis.table import markdown
+from rl_distill.markdown_table import markdown
 
 
 def page(report: Mapping[str, Any]) -> str:

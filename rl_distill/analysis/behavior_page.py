@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rl_distill.analysis.rates import shown
-from rl_distill.analysis.table import markdown
+from rl_distill.markdown_table import markdown
 
 
 def keyword_lines(report: Mapping[str, Any]) -> Iterator[str]:

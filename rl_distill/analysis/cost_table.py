@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rl_distill.analysis.cost_amounts import Cost, RouteCost, RunCosts
-from rl_distill.analysis.table import markdown
+from rl_distill.markdown_table import markdown
 
 UNKNOWN = "unknown"
 SCHEMA = "rl_distill.costs/1"

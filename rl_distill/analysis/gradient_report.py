@@ -8,8 +8,8 @@ from typing import Any
 
 from rl_distill.analysis.gradient_comparison import AlgorithmGradient, GradientComparison
 from rl_distill.analysis.gradient_plots import plot_gradients
-from rl_distill.analysis.table import markdown
 from rl_distill.errors import InputError
+from rl_distill.markdown_table import markdown
 from rl_distill.records import read_groups
 from rl_distill.trajectory import Group
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_distill.errors import InputError
+from rl_distill.frames import frame, pandas_library
 from rl_distill.recipe import BASE, Recipe, load_recipe
 from rl_distill.records import group_from_dict
 from rl_distill.tracking import METRICS_FILE, read_metrics
@@ -35,7 +36,7 @@ def load_run(path: str | Path) -> "LoadedRun":
     folder = Path(path).expanduser()
     if not (folder / "recipe.yaml").is_file():
         raise InputError("RUN", f"{str(path)!r} holds no run", "give the folder of a run (its run_dir)")
-    _pandas()
+    pandas_library()
     return LoadedRun(folder, load_recipe(folder / "recipe.yaml"))
 
 
@@ -58,13 +59,17 @@ class LoadedRun:
         from rl_distill.training.run import routes
 
         results = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in self._stage_files("result.json").items()}
-        return _pandas().DataFrame(routes(self.recipe, results)).set_index("name") if results else _pandas().DataFrame()
+        return (
+            pandas_library().DataFrame(routes(self.recipe, results)).set_index("name")
+            if results
+            else pandas_library().DataFrame()
+        )
 
     @cached_property
     def metrics(self) -> "pandas.DataFrame":
         """A row for each step: the `stage`, its `step`, and a column for each metric."""
         path = self.path / METRICS_FILE
-        return _pandas().DataFrame(read_metrics(path) if path.is_file() else [])
+        return frame(read_metrics(path) if path.is_file() else ())
 
     def curve(self, metric: str, smooth: int = 1) -> "pandas.DataFrame":
         """One metric over steps, a column for each stage that has it.
@@ -98,13 +103,13 @@ class LoadedRun:
         if name not in files:
             remedy = f"give {' or '.join(files)}" if files else "give its recipe an evaluation"
             raise InputError("stage", f"{name!r} of {str(self.path)!r} has no recorded answers", remedy)
-        return _pandas().DataFrame(_rows(files[name]))
+        return frame(_rows(files[name]))
 
     @cached_property
     def attempts(self) -> "pandas.DataFrame":
         """A row for each sampled attempt that was recorded in full: its place in the run, what it says, what it was worth."""
         path = self.path / "trajectories" / "rollouts.jsonl"
-        return _pandas().DataFrame([row for line in _rows(path) for row in _attempts(line)] if path.is_file() else [])
+        return frame(row for line in _rows(path) for row in _attempts(line)) if path.is_file() else frame(())
 
     def costs(self, *, teacher_weights: float | None = None, price: float | None = None) -> "pandas.DataFrame":
         """A row for each route: its accuracy and what it took; NaN is not known. Arguments are those of `rl-distill costs`."""
@@ -115,7 +120,7 @@ class LoadedRun:
             {"name": route.name, "accuracy": route.accuracy} | {amount: getattr(route.cost, amount) for amount in AMOUNTS}
             for route in found.routes
         ]
-        return _pandas().DataFrame(rows).set_index("name").astype(float)
+        return frame(rows, "name").astype(float)
 
     def _repr_html_(self) -> str:
         state = "finished" if self.finished else "not finished"
@@ -160,11 +165,3 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.endswith(b"\n"):
                 yield json.loads(line)
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError:
-        raise InputError("pandas", "is not installed", "pip install 'rl_distill[notebooks]'") from None
-    return pandas

@@ -25,9 +25,8 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
-    from rl_distill.analysis.evaluation_table import EVALUATION_HEADER, benchmark_lines, evaluation_rows
-    from rl_distill.analysis.table import markdown
     from rl_distill.evaluation.benchmark_run import evaluate
+    from rl_distill.evaluation.evaluation_table import benchmark_lines
 
     if parsed.list:
         print("\n".join(benchmark_lines()))
@@ -50,9 +49,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     except RunError as error:
         print(f"failed: {error}; the same command goes on from what was saved", file=sys.stderr)
         return 1
-    print(
-        "\n".join(["", markdown(EVALUATION_HEADER, evaluation_rows(report.scores)), *(f"note: {note}" for note in report.notes)])
-    )
+    print(f"\n{report}")
     print(f"results: {report.folder / 'evaluation.json'}")
     return 0
 
@@ -65,13 +62,9 @@ def _compare_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from rl_distill.analysis.evaluation_table import COMPARISON_HEADER, comparison_rows
-    from rl_distill.analysis.table import markdown
     from rl_distill.evaluation.comparison import compare
 
-    report = compare(parsed.first, parsed.second, _names(parsed.benchmarks) or None, seed=parsed.seed)
-    print(f"A: {report.first}   B: {report.second}\n\n{markdown(COMPARISON_HEADER, comparison_rows(report.comparisons))}\n")
-    print("\n".join([*(one.sentence for one in report.comparisons.values()), *(f"note: {note}" for note in report.notes)]))
+    print(compare(parsed.first, parsed.second, _names(parsed.benchmarks) or None, seed=parsed.seed))
     return 0
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rl_distill import __version__
 from rl_distill.config import dump, overridden, parse
@@ -15,14 +15,20 @@ from rl_distill.evaluation.benchmark import Benchmark, load_benchmark
 from rl_distill.evaluation.benchmark_score import BenchmarkScore, score, score_from_dict, score_to_dict
 from rl_distill.evaluation.benchmark_task import BenchmarkTask, LazyEngine, graded_attempts, prepared
 from rl_distill.evaluation.evaluation_folder import EvaluationFolder
+from rl_distill.evaluation.evaluation_table import EVALUATION_HEADER, evaluation_numbers, evaluation_rows
 from rl_distill.evaluation.stored_result import SCHEMA_VERSION
 from rl_distill.evaluation.subject import Subject, find_subject
+from rl_distill.frames import frame
+from rl_distill.markdown_table import markdown
 from rl_distill.models.loading import context_of
 from rl_distill.rollout.engines import ENGINES
 from rl_distill.rollout.hf_engine import HfEngineConfig
 from rl_distill.rollout.vllm_config import installed_vllm
 
 ENGINE_PREFIX = "engine."
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,25 @@ class EvaluationReport:
     model: str
     scores: dict[str, BenchmarkScore]
     notes: tuple[str, ...]
+
+    @property
+    def frame(self) -> "pandas.DataFrame":
+        """A row for each benchmark: accuracy with its 95 % interval, pass@k, maj@k, lengths, counts."""
+        return frame(evaluation_numbers(self.scores), "benchmark")
+
+    def __str__(self) -> str:
+        return "\n".join([self._table, *self._said])
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join([self.model, self._table, *self._said])
+
+    @property
+    def _table(self) -> str:
+        return markdown(EVALUATION_HEADER, evaluation_rows(self.scores))
+
+    @property
+    def _said(self) -> list[str]:
+        return [f"note: {note}" for note in self.notes]
 
 
 def evaluate(

@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rl_distill.errors import InputError
 from rl_distill.evaluation.comparison_notes import comparison_notes
 from rl_distill.evaluation.evaluation_folder import differences
+from rl_distill.evaluation.evaluation_table import COMPARISON_HEADER, comparison_numbers, comparison_rows
 from rl_distill.evaluation.measured import Measured, MeasuredBenchmark, read_measured
-from rl_distill.evaluation.paired import FEWEST_PROBLEMS, LEVEL, P_DIGITS, PairedDifference, paired_difference
+from rl_distill.evaluation.paired import FEWEST_PROBLEMS, LEVEL, P_DIGITS, Comparison, PairedDifference, paired_difference
+from rl_distill.frames import frame
+from rl_distill.markdown_table import markdown
+
+if TYPE_CHECKING:
+    import pandas
 
 _NAMES = {
     "problems_hash": "different problem sets",
@@ -17,19 +24,6 @@ _NAMES = {
     "grader": "different graders",
     "sampling": "different sampling",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One benchmark: the accuracies of both students, and their paired difference, second minus first."""
-
-    benchmark: str
-    first: float
-    second: float
-    num_problems: int
-    left_out: int  # problems at which one of the two has no attempt that could be judged
-    paired: PairedDifference
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +38,29 @@ class ComparisonReport:
     second: str
     comparisons: dict[str, Comparison]
     notes: tuple[str, ...]
+
+    @property
+    def frame(self) -> "pandas.DataFrame":
+        """A row for each benchmark: both accuracies, the paired difference with its 95 % interval, p, counts of problems."""
+        return frame(comparison_numbers(self.comparisons), "benchmark")
+
+    def __str__(self) -> str:
+        return "\n".join([self._heading, "", self._table, "", *self._said])
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join([self._heading, self._table, *self._said])
+
+    @property
+    def _heading(self) -> str:
+        return f"A: {self.first}   B: {self.second}"
+
+    @property
+    def _table(self) -> str:
+        return markdown(COMPARISON_HEADER, comparison_rows(self.comparisons))
+
+    @property
+    def _said(self) -> list[str]:
+        return [*(one.sentence for one in self.comparisons.values()), *(f"note: {note}" for note in self.notes)]
 
 
 def compare(first: str | Path, second: str | Path, benchmarks: Sequence[str] | None = None, *, seed: int = 0) -> ComparisonReport:

@@ -46,6 +46,19 @@ class PairedDifference:
         return self.separated != (self.difference.low <= 0 <= self.difference.high)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One benchmark: the accuracies of both students, and their paired difference, second minus first."""
+
+    benchmark: str
+    first: float
+    second: float
+    num_problems: int
+    left_out: int  # problems at which one of the two has no attempt that could be judged
+    paired: PairedDifference
+    sentence: str
+
+
 def paired_difference(differences: Sequence[float], *, seed: int = 0) -> PairedDifference:
     """What the differences between two students at each problem say; only problems count, however often each was sampled.
 

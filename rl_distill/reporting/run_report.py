@@ -41,6 +41,11 @@ class Report:
     size: int
     notes: tuple[str, ...]
 
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join(
+            [f"[{self.path}](<{self.path}>), {self.size / 2**20:.1f} MiB", *(f"note: {note}" for note in self.notes)]
+        )
+
 
 def report(
     runs: str | Path | Sequence[str | Path],

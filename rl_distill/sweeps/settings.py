@@ -124,7 +124,7 @@ class Sweep:
         return Path(self.folder or f"runs/sweeps/{self.name}").expanduser()
 
 
-def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+def read_sweep_file(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """A sweep's file with dotted overrides, validated strictly.
 
     Raises:

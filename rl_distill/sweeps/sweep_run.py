@@ -25,7 +25,7 @@ from rl_distill.sweeps.cells import Cells, cells_of
 from rl_distill.sweeps.plan import PlannedCell, plan, plan_lines
 from rl_distill.sweeps.ray_cells import check_gpus
 from rl_distill.sweeps.results import CellResult, cell_result, result_data, rows_of
-from rl_distill.sweeps.settings import Sweep, Values, load_sweep
+from rl_distill.sweeps.settings import Sweep, Values, read_sweep_file
 from rl_distill.sweeps.sweep_table import COLUMNS, SCHEMA, as_csv, as_latex, as_markdown, row_data, table_cells
 from rl_distill.sweeps.wandb_table import log_table
 from rl_distill.training.fingerprint import given_models
@@ -48,6 +48,9 @@ class SweepOutcome:
     files: tuple[Path, ...]
     unfinished: tuple[str, ...]
 
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join([self.table, *self.unfinished])
+
 
 def dry_run(path: Path, overrides: Sequence[str], say: Say) -> None:
     """Check every cell, and say what would be run.
@@ -55,7 +58,7 @@ def dry_run(path: Path, overrides: Sequence[str], say: Say) -> None:
     Raises:
         InputError: as `run_sweep`.
     """
-    sweep = load_sweep(path, overrides)
+    sweep = read_sweep_file(path, overrides)
     cells = cells_of(sweep, path, _draws(sweep))
     for line in plan_lines(cells, plan(sweep.path, cells.cells, gpu=_on_gpu(sweep))):
         say(line)
@@ -71,7 +74,7 @@ def run_sweep(path: Path, overrides: Sequence[str] = (), *, address: str | None 
         InputError: the file is wrong, or one of its cells; nothing was run.
     """
     _check_library()
-    sweep = load_sweep(path, overrides)
+    sweep = read_sweep_file(path, overrides)
     cells = cells_of(sweep, path, _draws(sweep))
     _fetch_settings(cells)
     planned = plan(sweep.path, cells.cells, gpu=_on_gpu(sweep, address))

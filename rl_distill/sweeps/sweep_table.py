@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from rl_distill.analysis.table import markdown
 from rl_distill.evaluation.over_seeds import MeanOverSeeds
+from rl_distill.markdown_table import markdown
 from rl_distill.sweeps.cell_costs import COSTS, amount_text
 from rl_distill.sweeps.results import Row
 

@@ -218,7 +218,7 @@ def trl(student: Path, completions: int, precision: str, micro: int) -> Callable
 
 
 def table(found: Mapping[str, Mapping[str, float]], tokens: int, resident: Mapping[str, float]) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     header = (
         "",

@@ -177,7 +177,7 @@ def _words(token_ids: Sequence[int]) -> str:
 
 
 def table(found: Mapping[str, Mapping[str, float]]) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     header = ("", "credit, s", "train, s", "step, s", "tokens", "tokens/s", "padding", "MiB")
     rows = [

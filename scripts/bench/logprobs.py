@@ -91,7 +91,7 @@ def _free() -> int:
 
 
 def table(sizes: Mapping[int, Mapping[str, Mapping[str, float]]]) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     header = ("tokens", "", "forward, s", "backward, s", "s", "MiB beside the model", "times ours: s", "MiB")
     rows = []

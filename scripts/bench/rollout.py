@@ -214,7 +214,7 @@ SETUPS: dict[str, Callable[[Path, int, int], Turn]] = {
 
 
 def table(found: Mapping[str, Mapping[str, float]], rates: Mapping[str, float]) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     rows = [
         (name, f"{one['tokens']:,.0f}", f"{one['seconds']:.2f}", f"{rates[name]:,.0f}", f"{one['peak_mib']:,.0f}")

@@ -8,7 +8,7 @@ import pytest
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.curation.recipe import load_curation
 from rl_distill.recipe import load_recipe
-from rl_distill.sweeps.settings import load_sweep
+from rl_distill.sweeps.settings import read_sweep_file
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ def test_every_link_leads_somewhere(path):
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"experiments/[\w/]+\.yaml", README))))
 def test_every_recipe_it_names_loads(path):
     text = (ROOT / path).read_text()
-    loaders = {"train": load_recipe, "curate": load_curation, "sweep": load_sweep}
+    loaders = {"train": load_recipe, "curate": load_curation, "sweep": read_sweep_file}
     (load,) = [loader for command, loader in loaders.items() if f"# run: rl-distill {command} " in text]
     load(ROOT / path)
 

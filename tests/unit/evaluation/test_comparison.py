@@ -87,6 +87,17 @@ def test_a_clear_difference_is_said_in_words_with_its_sign(tmp_path):
     )
 
 
+def test_a_notebook_shows_the_table_and_what_follows_from_it(tmp_path):
+    one = evaluated(tmp_path / "one", accuracies(*[0.25] * 30))
+    other = evaluated(tmp_path / "other", accuracies(*[0.75] * 25, *[0.25] * 5))
+    report = compare(one, other)
+    shown = report._repr_markdown_().split("\n\n")
+    assert shown[1].startswith("| benchmark") and shown[2] == report.comparisons["aime24"].sentence
+    assert str(report).splitlines()[-1] == shown[-1]
+    row = report.frame.loc["aime24"]
+    assert (row["first"], row["wins"], row["problems"]) == (0.25, 25, 30) and row["low"] < row["difference"] < row["high"]
+
+
 def test_a_benchmark_that_cannot_separate_them_says_what_it_could_resolve():
     differences = [0.25, -0.25, 0.25, 0.0, 0.0, 0.0] * 5
     said = sentence("aime24", "a", "b", 30, paired_difference(differences))

@@ -12,7 +12,7 @@ from rl_distill.errors import InputError
 from rl_distill.sweeps.cells import Cells, cells_of
 from rl_distill.sweeps.naming import LONGEST_NAME, cut, short_keys, value_name
 from rl_distill.sweeps.plan import plan
-from rl_distill.sweeps.settings import Sweep, load_sweep
+from rl_distill.sweeps.settings import Sweep, read_sweep_file
 
 EVALUATION = {"problems": {"name": "arithmetic", "split": "heldout", "num_problems": 4, "levels": [1]}, "num_samples": 1}
 COEF, RATE = "stages.redi.algorithm.negative_coef", "stages.redi.learner.learning_rate"
@@ -26,7 +26,7 @@ def load(tmp_path: Path) -> Load:
         write_recipe(tmp_path, *stages, evaluation=EVALUATION)
         path = tmp_path / "sweep.yaml"
         path.write_text(yaml.safe_dump({"name": "tried", "recipe": "tiny.yaml", "folder": str(tmp_path / "out")} | keys))
-        sweep = load_sweep(path)
+        sweep = read_sweep_file(path)
         return sweep, cells_of(sweep, path)
 
     return call
@@ -180,7 +180,7 @@ def test_what_is_wrong_is_said_before_the_first_cell(load: Load, keys: dict[str,
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SWEEP: there is no file"):
-        load_sweep(tmp_path / "none.yaml")
+        read_sweep_file(tmp_path / "none.yaml")
 
 
 def test_short_keys_are_the_shortest_that_differ() -> None:

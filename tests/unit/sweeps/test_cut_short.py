@@ -63,7 +63,7 @@ def test_a_cell_has_a_name_of_its_own_in_weights_and_biases(tmp_path: Path, monk
     monkeypatch.setattr(cell_process, "train", lambda recipe, *given, **named: seen.append(recipe))
     monkeypatch.setattr(cell_process, "write_run_pages", lambda *given: None)
     monkeypatch.setattr(cell_process, "die_with", lambda *given: None)
-    order = Order.of(recipe, shared=[], account=planned.account, threads=1, command=["x"], made="now")
+    order = Order.of(recipe, shared=[], account=planned.account, threads=1, command=["x"])
     order.write(tmp_path / "order.json")
     assert cell_process.main(str(tmp_path / "order.json")) == 0
     assert seen[0].tracking.wandb.name == "tiny-hot-0" and read_account(planned.account, recipe).state == "done"
@@ -78,7 +78,7 @@ def account_of(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) 
     monkeypatch.setattr(cell_process, "train", train)
     monkeypatch.setattr(cell_process, "die_with", lambda *given: None)
     planned = cut_short(folder, "unfinished")
-    order = Order.of(planned.cell.recipe, shared=[], account=planned.account, threads=1, command=["x"], made="now")
+    order = Order.of(planned.cell.recipe, shared=[], account=planned.account, threads=1, command=["x"])
     order.write(folder / "orders" / "hot-0.json")
     cell_process.main(str(folder / "orders" / "hot-0.json"))
     return read_account(planned.account, planned.cell.recipe)

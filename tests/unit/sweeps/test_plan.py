@@ -15,7 +15,7 @@ from rl_distill.sweeps import sweep_run
 from rl_distill.sweeps.cells import cells_of
 from rl_distill.sweeps.plan import PlannedCell, plan
 from rl_distill.sweeps.ray_cells import check_cluster, check_gpus
-from rl_distill.sweeps.settings import Sweep, load_sweep
+from rl_distill.sweeps.settings import Sweep, read_sweep_file
 from rl_distill.training import shared_stages
 from rl_distill.training.run import train
 
@@ -36,7 +36,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planned:
         write_recipe(tmp_path, taught("sft"), taught("redi"), evaluation=EVALUATION)
         path = tmp_path / "sweep.yaml"
         path.write_text(yaml.safe_dump({"name": "tried", "recipe": "tiny.yaml", "folder": str(tmp_path / "out")} | keys))
-        sweep = load_sweep(path)
+        sweep = read_sweep_file(path)
         return sweep, plan(sweep.path, cells_of(sweep, path).cells)
 
     return call

@@ -1,24 +1,6 @@
-"""The table of routes, for a terminal and for a README."""
+"""A table in Markdown, for a terminal and for a README."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-HEADER = ("route", "accuracy", "95 % interval", "generated tokens", "trained tokens", "seconds")
-
-
-def route_rows(routes: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Text cells of `summary.json`'s routes, below `HEADER`."""
-    return [
-        (
-            route["name"],
-            "-" if route["accuracy"] is None else f"{route['accuracy']:.3f}",
-            "-" if route["accuracy"] is None else f"{route['low']:.3f} - {route['high']:.3f}",
-            f"{route['generated_tokens']:,}",
-            f"{route['trained_tokens']:,}",
-            f"{route['seconds']:.1f}",
-        )
-        for route in routes
-    ]
+from collections.abc import Sequence
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

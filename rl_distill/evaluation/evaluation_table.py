@@ -1,13 +1,12 @@
-"""Evaluations and comparisons as tables for a terminal."""
+"""Evaluations and comparisons as tables for a terminal, and as numbers for a frame."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rl_distill.evaluation.paired import P_DIGITS
+from rl_distill.evaluation.paired import P_DIGITS, Comparison
 
 if TYPE_CHECKING:  # importing them loads torch, which a table does without
     from rl_distill.evaluation.benchmark_score import BenchmarkScore
-    from rl_distill.evaluation.comparison import Comparison
 
 EVALUATION_HEADER = ("benchmark", "avg@k", "95 % interval", "pass@k", "maj@k", "tokens", "truncated", "unverifiable", "problems")
 COMPARISON_HEADER = ("benchmark", "A", "B", "B - A", "95 % interval", "p", "B better", "B worse", "same")
@@ -31,7 +30,7 @@ def evaluation_rows(scores: "Mapping[str, BenchmarkScore]") -> list[tuple[str, .
     ]
 
 
-def comparison_rows(comparisons: "Mapping[str, Comparison]") -> list[tuple[str, ...]]:
+def comparison_rows(comparisons: Mapping[str, Comparison]) -> list[tuple[str, ...]]:
     """Text cells below `COMPARISON_HEADER`."""
     return [
         (
@@ -45,6 +44,42 @@ def comparison_rows(comparisons: "Mapping[str, Comparison]") -> list[tuple[str, 
         )
         for name, one in comparisons.items()
     ]
+
+
+def evaluation_numbers(scores: "Mapping[str, BenchmarkScore]") -> Iterator[dict[str, Any]]:
+    """The same in full, a column for each k; None is not known."""
+    for name, one in scores.items():
+        yield {
+            "benchmark": name,
+            "accuracy": one.accuracy.mean,
+            "low": one.accuracy.low,
+            "high": one.accuracy.high,
+            **{f"pass@{k}": value for k, value in one.pass_at.items()},
+            **{f"maj@{k}": value for k, value in one.majority_at.items()},
+            "samples": one.num_samples,
+            "mean_tokens": one.mean_tokens,
+            "truncated_fraction": one.truncated_fraction,
+            "unverifiable": one.unverifiable,
+            "problems": one.num_problems,
+        }
+
+
+def comparison_numbers(comparisons: Mapping[str, Comparison]) -> Iterator[dict[str, Any]]:
+    """The same in full."""
+    for name, one in comparisons.items():
+        yield {
+            "benchmark": name,
+            "first": one.first,
+            "second": one.second,
+            "difference": one.paired.difference.mean,
+            "low": one.paired.difference.low,
+            "high": one.paired.difference.high,
+            "p_value": one.paired.p_value,
+            "wins": one.paired.wins,
+            "losses": one.paired.losses,
+            "ties": one.paired.ties,
+            "problems": one.num_problems,
+        }
 
 
 def benchmark_lines() -> Iterator[str]:
