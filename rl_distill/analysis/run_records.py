@@ -131,13 +131,15 @@ def _result(path: Path) -> dict[str, Any] | None:
 
 
 def _phases(lines: list[dict[str, Any]]) -> dict[str, float]:
-    found = {phase: sum(_of_all_sources(line, metric) for line in lines) for phase, metric in PHASES.items()}
+    names = dict.fromkeys(name for line in lines for name in line)
+    found = {phase: sum(_of_all_sources(lines, names, metric)) for phase, metric in PHASES.items()}
     source = sum(line.get("time/source", 0.0) for line in lines)
     return found | {"reading": max(0.0, source - found["sampling"] - found["grading"])}
 
 
-def _of_all_sources(line: Mapping[str, Any], metric: str) -> float:
-    return float(sum(value for name, value in line.items() if name == metric or name.endswith(f"/{metric}")))
+def _of_all_sources(lines: list[dict[str, Any]], names: Iterable[str], metric: str) -> Iterator[float]:
+    wanted = [name for name in names if name == metric or name.endswith(f"/{metric}")]
+    return (line[name] for name in wanted for line in lines if name in line)
 
 
 def _idle(lines: list[dict[str, Any]]) -> dict[str, float] | None:

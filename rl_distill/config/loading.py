@@ -1,7 +1,10 @@
 """YAML and dotted overrides through OmegaConf, validated strictly."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,18 +22,14 @@ T = TypeVar("T")
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The tree of a YAML file after `key.path=value` overrides and `${...}` interpolation; `1e-6` is a number."""
     try:
-        tree = OmegaConf.load(path)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError("recipe", f"there is no file {str(path)!r}", "`rl-distill recipes` lists those that exist") from None
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(str(path), f"is not valid YAML ({one_line(error)})", "mend the file at that line") from None
     except OSError as error:
-        if error.strerror is None:  # OmegaConf's own, of a file that holds a single value
-            raise InputError(str(path), "holds no mapping of keys", "start it with `name: ...`") from None
         raise InputError("recipe", f"{str(path)!r} cannot be read ({error.strerror})", "give a readable YAML file") from None
-    if not isinstance(tree, DictConfig) or not tree:
-        raise InputError(str(path), "holds no mapping of keys", "start it with `name: ...`")
-    return _overridden(tree, overrides, str(path))
+    return deepcopy(_tree(text, tuple(overrides), str(path)))
 
 
 def overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -54,6 +53,20 @@ def dump(value: Any) -> Any:
 def json_schema(cls: type) -> dict[str, Any]:
     """JSON schema of a configuration class, for editors."""
     return TypeAdapter(cls).json_schema()
+
+
+@lru_cache(maxsize=256)
+def _tree(text: str, overrides: tuple[str, ...], where: str) -> dict[str, Any]:
+    """OmegaConf takes a fifth of a second for a recipe, and whoever shows a hundred runs asks for each many times."""
+    try:
+        tree = OmegaConf.load(io.StringIO(text))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise InputError(where, f"is not valid YAML ({one_line(error)})", "mend the file at that line") from None
+    except OSError:  # OmegaConf's own, of a file that holds a single value
+        tree = None
+    if not isinstance(tree, DictConfig) or not tree:
+        raise InputError(where, "holds no mapping of keys", "start it with `name: ...`")
+    return _overridden(tree, overrides, where)
 
 
 def _overridden(tree: DictConfig, overrides: Sequence[str], where: str) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from hashlib import sha256
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-import yaml
-
+from rl_distill.config import read_yaml
 from rl_distill.errors import InputError
 from rl_distill.evaluation.benchmark import MACHINE_KEYS
 from rl_distill.evaluation.stored_result import RESULT, read_result
@@ -163,7 +162,7 @@ class _Recipe(NamedTuple):
 def _recipe(run: Path) -> _Recipe:
     path = run / "recipe.yaml"
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = read_yaml(path)
         last, conditions = plain["stages"][-1]["name"], {"engine": plain["engine"], "seed": plain["seed"]}
         settings = plain["evaluation"]
         if settings is None:
@@ -172,5 +171,5 @@ def _recipe(run: Path) -> _Recipe:
         prompt, sampling = plain["student"]["prompt"], settings["sampling"]
         terms = {"version": None, "prompt": prompt, "sampling": sampling, "grader": graders}
         return _Recipe(last, terms, settings["num_samples"], conditions)
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (InputError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(str(path), f"is damaged ({type(error).__name__}: {error})", "restore it") from None

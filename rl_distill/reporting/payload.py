@@ -12,7 +12,11 @@ DIGITS = 5  # of a number that is drawn
 
 def packed(data: Any) -> str:
     """JSON in gzip in base64. Numbers that are not finite become null, half letters of a sampled text stay as they are."""
-    return packed_text(json.dumps(_finite(data), separators=(",", ":"), allow_nan=False))
+    try:
+        text = _json(data)
+    except (ValueError, TypeError):  # rare, and to look at every number costs more than all else
+        text = _json(_finite(data))
+    return packed_text(text)
 
 
 def packed_text(text: str) -> str:
@@ -24,6 +28,10 @@ def rounded(value: float | None) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return int(value) if value == int(value) and abs(value) < 1e15 else float(f"{value:.{DIGITS}g}")
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 
 def _finite(data: Any) -> Any:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rl_distill import __version__
+from rl_distill.config import read_yaml
 from rl_distill.recipe import BASE
 from rl_distill.reporting.notes import readable
 from rl_distill.reporting.sweep_folder import ending_of
@@ -65,7 +64,7 @@ def read_facts(label: str, path: Path) -> RunFacts:
     notes: list[str] = []
     state, words = readable(notes, "state", ("unknown", ""), _state, path)
     facts = RunFacts(label=label, path=path, state=state, words=words, notes=notes)
-    facts.recipe = readable(facts.notes, "recipe.yaml", {}, _yaml, path / "recipe.yaml")
+    facts.recipe = readable(facts.notes, "recipe.yaml", {}, read_yaml, path / "recipe.yaml")
     facts.environment = readable(facts.notes, "environment.json", {}, _json, path / "environment.json")
     facts.stages = (BASE, *readable(facts.notes, "recipe.yaml", (), _stage_names, facts.recipe))
     files = {name: path / "stages" / name / "result.json" for name in facts.stages}
@@ -133,10 +132,6 @@ def _result(path: Path) -> Mapping[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _yaml(path: Path) -> Mapping[str, Any]:
-    return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def _json(path: Path) -> Mapping[str, Any]:
