@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy
 
+from rl_distill.cluster.machine import this_machine
 from rl_distill.cluster.process_setup import runtime_env
 from rl_distill.cluster.session import Session, num_gpus_in_cluster
 from rl_distill.cluster.settings import RayCluster
@@ -79,7 +80,7 @@ class JobTrials:
             settings = RayCluster(address=address)
         except ValueError:
             raise InputError("--address", f"is {address!r}", "give HOST:PORT of a head node, or auto") from None
-        self._session = Session(settings, folder / "ray.log")
+        self._session = Session(settings, folder / "ray.log", cores=this_machine().cores)
         try:
             self.held = replace(held, gpus=float(num_gpus_in_cluster() > 0) if held.gpus is None else held.gpus)
             for name, kind in (("cpus", "CPU"), ("gpus", "GPU")):

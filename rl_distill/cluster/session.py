@@ -34,12 +34,13 @@ class Session:
 
     Args:
         log: where Ray's own news go to; none leaves them on the console.
+        cores: that a cluster of its own hands out; none is what the recipe asks for.
 
     Raises:
         InputError: the address does not answer, or the cluster runs other versions.
     """
 
-    def __init__(self, settings: RayCluster, log: Path | None = None) -> None:
+    def __init__(self, settings: RayCluster, log: Path | None = None, *, cores: int | None = None) -> None:
         options: dict[str, Any] = {
             "logging_level": logging.ERROR,
             "log_to_driver": False,
@@ -48,7 +49,7 @@ class Session:
         if ray.is_initialized():
             raise InputError("cluster", "this process is already connected to a Ray cluster", "call ray.shutdown() first")
         if settings.address is None:
-            options |= {"address": "local", "include_dashboard": False, "num_cpus": _num_cpus(settings)}
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": cores or _num_cpus(settings)}
             if settings.object_store_mib is not None:
                 options["object_store_memory"] = settings.object_store_mib * 2**20
         else:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from tiny_runs import start_cli, taught, write_recipe
 from wandb_file import written
 
 from rl_distill.cluster.job_trials import Held, Job, JobTrials, drawn
+from rl_distill.cluster.machine import this_machine
 from rl_distill.recipe import load_recipe
 from rl_distill.training.run import train
 
@@ -155,6 +157,7 @@ def test_jobs_begin_when_what_they_need_is_there_and_a_lost_one_is_told(tmp_path
     ended: list[str] = []
     trials = JobTrials(None, Held(cpus=0.5, gpus=None), tmp_path)
     try:
+        assert ray.cluster_resources()["CPU"] == this_machine().cores, "no more cells at a time than there are cores for"
         trials.run(jobs, begun=began.append, ended=ended.append, stop=lambda: False)
     finally:
         trials.close()
