@@ -125,6 +125,7 @@ def _row(
 ) -> Row:
     done = [one for one in found if one.accuracy is not None]
     bad = [one for one in found if one.account.state != "done"]
+    aged = [one.planned.cell.seed for one in done if _aged(one)]
     spent = [one.costs for one in bad if one.costs is not None]
     alarms = [alarm for one in found for alarm in one.alarms]
     row = Row(
@@ -140,11 +141,15 @@ def _row(
         spent=added_costs(spent) if spent else None,
         remarks=(
             *(f"seed {one.planned.cell.seed} {one.account.state}: {one.account.reason}" for one in bad),
-            *(f"seed {one.planned.cell.seed} was made by other code or data than there is now" for one in done if _aged(one)),
+            *([f"{_seeds_were(aged)} made by other code or data than there is now"] if aged else []),
             *not_compared,
         ),
     )
     return replace(row, remarks=(*row.remarks, *_about_means(row)))
+
+
+def _seeds_were(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]} was" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))} were"
 
 
 def _about_means(row: Row) -> Iterator[str]:

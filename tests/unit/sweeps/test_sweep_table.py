@@ -79,6 +79,8 @@ def test_a_seed_that_other_code_or_data_made_is_named() -> None:
         replace(one, account=Account(state="done", made=made)) for one, made in zip(BETTER, ("then", "now"), strict=False)
     )
     assert rows(*BASELINE, old, new)["better"].remarks == ("seed 0 was made by other code or data than there is now",)
+    older = [replace(one, account=old.account) for one in BETTER]
+    assert rows(*BASELINE, *older)["better"].remarks == ("seeds 0, 1, 2 were made by other code or data than there is now",)
 
 
 def test_a_damaged_cell_is_unfinished_with_its_reason_and_costs_no_other_its_row(tmp_path: Path) -> None:
