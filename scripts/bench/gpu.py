@@ -115,10 +115,10 @@ def grpo_jobs(shapes: Mapping[str, Shape], sizes: Sizes, options: Any, folder: P
     import grpo_step
     from bench_student import make_student
 
-    student = make_student(folder / "bench-student")
-    yield grpo_step.OURS, (grpo_step.ours, student, sizes.completions, "bfloat16", 16_384, options.device)
+    job = (make_student(folder / "bench-student"), sizes.completions, "bfloat16" if options.device == "cuda" else "float32")
+    yield grpo_step.OURS, (grpo_step.ours, *job, 16_384, options.device)
     for micro in (8, sizes.completions):
-        yield f"trl, micro-batch {micro}", (grpo_step.trl, student, sizes.completions, "bfloat16", micro, options.device)
+        yield f"trl, micro-batch {micro}", (grpo_step.trl, *job, micro, options.device)
 
 
 PARTS = {"learner": learner_jobs, "rollout": rollout_jobs, "sync": sync_jobs, "grpo": grpo_jobs}
