@@ -83,7 +83,7 @@ def table(
             seconds = ", ".join(f"{one[phase]:.3f}" for one in sizes.values())
             whole, end = powers[name][phase]
             verdict = "linear" if max(whole, end) <= proportional + TOLERANCE else "worse"
-            label = f"{name}: {', '.join(f'{size:g}' for size in sizes)}" if phase == "generate" else ""
+            label = f"{name}: {', '.join(f'{size:.3g}' for size in sizes)}" if phase == "generate" else ""
             wanted = proportional == 1 or phase == looked
             rows.append((label, phase, seconds, f"{whole:.2f}", f"{end:.2f}", verdict if wanted else "-"))
     return markdown(("size", "phase", "seconds", "exponent", "at the end", "linear or worse"), rows)
