@@ -14,9 +14,7 @@ own, and fits the exponents with which seconds and memory grow with the number o
 import argparse
 import heapq
 import json
-import math
 import pickle
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +27,8 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+
+from powers import exponent
 
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.cluster import pool as pool_module
@@ -273,12 +273,6 @@ def peak_bytes() -> int:
     """Of this process alone: what `getrusage` tells begins with the memory of whoever started it."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
-
-
-def exponent(points: Sequence[tuple[float, float]]) -> float:
-    """The slope of the logarithms: 1 grows in proportion, 0 not at all."""
-    logs = [(math.log(size), math.log(value)) for size, value in points if value > 0]
-    return statistics.linear_regression(*zip(*logs, strict=True)).slope
 
 
 def alone(**sizes: int) -> dict[str, Any]:

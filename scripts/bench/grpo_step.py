@@ -73,7 +73,9 @@ def reward(token_ids: Sequence[int]) -> float:
     return float(sum(token_ids) % 2)
 
 
-def ours(student: Path, completions: int, precision: Any, micro_tokens: int) -> Callable[[], Mapping[str, float]]:
+def ours(
+    student: Path, completions: int, precision: Any, micro_tokens: int, device: Any = "cpu"
+) -> Callable[[], Mapping[str, float]]:
     from rl_distill.algorithms import Grpo
     from rl_distill.learning.learner import LearnerConfig
     from rl_distill.learning.local_learner import LocalLearner
@@ -87,11 +89,11 @@ def ours(student: Path, completions: int, precision: Any, micro_tokens: int) -> 
 
     tokenizer = load_tokenizer(str(student))
     config = LearnerConfig(learning_rate=RATE, schedule="constant", warmup_fraction=0.0, precision=precision)
-    config = replace(config, micro_batch_tokens=micro_tokens)
+    config = replace(config, micro_batch_tokens=micro_tokens, device=device)
     algorithm = Grpo(kl_coef=0.0)
     term = LossTerm(algorithm=algorithm, temperature=1.0)
     learner = LocalLearner(load_model(str(student)), tokenizer, algorithm, config, publish_dtype=torch_dtype(precision))
-    engine = HfEngine(load_model(str(student)), tokenizer, HfEngineConfig(dtype=precision), name="student")
+    engine = HfEngine(load_model(str(student)), tokenizer, HfEngineConfig(dtype=precision, device=device), name="student")
     problems = [Problem(id=str(place), prompt="", answer="", source="bench") for place in range(completions // GROUP)]
     requests = [
         Request(
@@ -137,7 +139,7 @@ def ours(student: Path, completions: int, precision: Any, micro_tokens: int) -> 
     return turn
 
 
-def trl(student: Path, completions: int, precision: str, micro: int) -> Callable[[], Mapping[str, float]]:
+def trl(student: Path, completions: int, precision: str, micro: int, device: str = "cpu") -> Callable[[], Mapping[str, float]]:
     """One iteration is one optimizer step; the trainer is stopped after it and goes on from where it stands in the next turn."""
     from datasets import Dataset
     from transformers import StoppingCriteria, StoppingCriteriaList
@@ -155,7 +157,7 @@ def trl(student: Path, completions: int, precision: str, micro: int) -> Callable
         def __init__(self, begun: int) -> None:
             import torch
 
-            self._begun, self._limits = begun, torch.as_tensor(drawn_lengths(completions))
+            self._begun, self._limits = begun, torch.as_tensor(drawn_lengths(completions), device=device)
             self.eos_token_id = EOS
 
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
@@ -184,7 +186,7 @@ def trl(student: Path, completions: int, precision: str, micro: int) -> Callable
         return [reward(token_ids) for token_ids in completion_ids]
 
     settings = GRPOConfig(
-        **trl_settings(student.parent / f"trl-{micro}", micro=micro, rows=completions, rate=RATE),
+        **trl_settings(student.parent / f"trl-{micro}", micro=micro, rows=completions, rate=RATE, device=device),
         num_generations=GROUP,
         max_completion_length=LONGEST,
         beta=0.0,

@@ -6,7 +6,7 @@ from typing import Any
 MORE_STEPS_THAN_ARE_TAKEN = 10**6
 
 
-def trl_settings(output: Path, *, micro: int, rows: int, rate: float) -> dict[str, Any]:
+def trl_settings(output: Path, *, micro: int, rows: int, rate: float, device: str = "cpu") -> dict[str, Any]:
     """Keywords of a trainer's config: `rows` of an optimizer step, `micro` of them in a pass; nothing is saved or logged."""
     return {
         "output_dir": str(output),
@@ -16,7 +16,7 @@ def trl_settings(output: Path, *, micro: int, rows: int, rate: float) -> dict[st
         "lr_scheduler_type": "constant",
         "gradient_checkpointing": False,
         "max_steps": MORE_STEPS_THAN_ARE_TAKEN,
-        "use_cpu": True,
+        "use_cpu": device == "cpu",
         "report_to": [],
         "save_strategy": "no",
         "logging_strategy": "no",

@@ -26,7 +26,7 @@ class Peer:
     def __init__(self, setup: Callable[..., Callable[[], Timings]], *arguments: Any, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, far = context.Pipe()
-        self._process = context.Process(target=_serve, args=(far, setup, arguments, threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(far, setup, arguments, threads))  # may have children of its own
         self._process.start()
         far.close()
         self.resident = self._answer()  # MiB, before the first turn
@@ -71,8 +71,10 @@ def _peak() -> float:
 @contextmanager
 def peers(setups: Mapping[str, tuple[Any, ...]], threads: int) -> Iterator[dict[str, Peer]]:
     """By name: a setup and its arguments. All are up before the first turn."""
-    up = {name: Peer(*setup, threads=threads) for name, setup in setups.items()}
+    up: dict[str, Peer] = {}
     try:
+        for name, setup in setups.items():
+            up[name] = Peer(*setup, threads=threads)
         yield up
     finally:
         for peer in up.values():
