@@ -102,7 +102,7 @@ def forecast(ahead: int, machine_file: Path, lengths: Path) -> Facts:
 
 
 def table(found: Mapping[int, Facts], predicted: Mapping[int, Facts]) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     header = ("ahead", "step, s", "predicted", "gain", "predicted", "measured / predicted", "engine idle", "predicted")
     rows = []

@@ -312,7 +312,7 @@ def _memory() -> dict[str, float]:
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     columns = list(dict.fromkeys(key for one in rows.values() for key in one if key != "peak_mib"))
     cells = [(name, *(f"{one[key]:,.4g}" if key in one else "-" for key in columns)) for name, one in rows.items()]

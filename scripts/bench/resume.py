@@ -120,7 +120,7 @@ SETUPS = {LOCAL: local, DEEPSPEED: deepspeed, PLAIN: plain}
 
 
 def table(found: Mapping[int, Mapping[str, Mapping[str, float]]]) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     header = ("layers", "MiB", "", "save, s", "MiB/s", "of plain", "restore, s", "MiB/s", "of plain")
     rows = []

@@ -74,7 +74,7 @@ def slopes(sizes: Mapping[float, Mapping[str, float]], phase: str) -> tuple[floa
 def table(
     found: Mapping[str, Mapping[float, Mapping[str, float]]], powers: Mapping[str, Mapping[str, tuple[float, float]]]
 ) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     rows = []
     for name, sizes in found.items():

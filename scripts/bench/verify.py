@@ -125,7 +125,7 @@ def plain(pairs: Sequence[Pair]) -> Callable[[], Mapping[str, float]]:
 
 
 def table(found: Mapping[str, Mapping[str, Mapping[str, float]]], answers: int) -> str:
-    from rl_distill.analysis.table import markdown
+    from rl_distill.markdown_table import markdown
 
     header = ("answers", "correct", "symbolic", "answers/s", "math_verify: correct", "answers/s", "ratio")
     rows = []
