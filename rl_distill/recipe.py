@@ -1,11 +1,13 @@
 """The one configuration of a run, composed of the classes that live beside the code they configure."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rl_distill.algorithms.base import REFERENCE_NEEDS, ROLLOUT_NEEDS, TEACHER_NEEDS, Need
 from rl_distill.cluster.settings import AnyCluster, LocalCluster
 from rl_distill.config import config, parse, read_yaml, setting
+from rl_distill.errors import InputError
 from rl_distill.evaluation.evaluator import Evaluation
 from rl_distill.rollout.engines import AnyEngine
 from rl_distill.rollout.hf_engine import HfEngineConfig
@@ -192,6 +194,25 @@ def _learns_from_data(stage: Stage) -> bool:
     return any(
         objective.source.name != "rollout" and not objective.algorithm.needs & ROLLOUT_NEEDS for objective in stage.objectives
     )
+
+
+def recorded_recipe(run: Path) -> Recipe:
+    """The recipe in a run's folder.
+
+    Raises:
+        InputError: this version of the package cannot read it, with the version that wrote it.
+    """
+    try:
+        return load_recipe(run / "recipe.yaml")
+    except InputError as error:
+        try:
+            wrote = json.loads((run / "environment.json").read_text(encoding="utf-8"))["rl_distill"]
+        except (OSError, ValueError, KeyError, TypeError):
+            wrote = "of an unknown version"
+        remedy = "read it with that version; `rl-distill report` shows what can be read of it"
+        raise InputError(
+            str(run / "recipe.yaml"), f"was written by rl_distill {wrote}, and here {error.field} {error.problem}", remedy
+        ) from None
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rl_distill.errors import InputError
 from rl_distill.frames import frame, pandas_library
-from rl_distill.recipe import BASE, Recipe, load_recipe
+from rl_distill.recipe import BASE, Recipe, recorded_recipe
 from rl_distill.records import group_from_dict
 from rl_distill.tracking import METRICS_FILE, read_metrics
 
@@ -37,7 +37,7 @@ def load_run(path: str | Path) -> "LoadedRun":
     if not (folder / "recipe.yaml").is_file():
         raise InputError("RUN", f"{str(path)!r} holds no run", "give the folder of a run (its run_dir)")
     pandas_library()
-    return LoadedRun(folder, load_recipe(folder / "recipe.yaml"))
+    return LoadedRun(folder, recorded_recipe(folder))
 
 
 class LoadedRun:
@@ -58,12 +58,8 @@ class LoadedRun:
         """
         from rl_distill.training.run import routes
 
-        results = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in self._stage_files("result.json").items()}
-        return (
-            pandas_library().DataFrame(routes(self.recipe, results)).set_index("name")
-            if results
-            else pandas_library().DataFrame()
-        )
+        results = {name: _parsed(path, path.read_bytes()) for name, path in self._stage_files("result.json").items()}
+        return frame(routes(self.recipe, results) if results else (), "name")
 
     @cached_property
     def metrics(self) -> "pandas.DataFrame":
@@ -78,8 +74,10 @@ class LoadedRun:
             smooth: mean of so many steps, the last ones; the first values are means of what there is.
 
         Raises:
-            InputError: no stage has that metric.
+            InputError: no stage has that metric, or `smooth` is no number of steps.
         """
+        if smooth < 1:
+            raise InputError("smooth", f"is {smooth}", "give a number of steps, 1 or more")
         if metric not in self.metrics:
             from difflib import get_close_matches
 
@@ -164,4 +162,16 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield json.loads(line)
+                yield _parsed(path, line)
+
+
+def _parsed(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(str(path), f"is damaged ({error})", "restore it, or continue the run with rl-distill train") from None
+    if not isinstance(found, dict):
+        raise InputError(
+            str(path), f"holds {type(found).__name__} where a record was", "restore it, or continue the run with rl-distill train"
+        )
+    return found

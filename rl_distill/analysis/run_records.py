@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rl_distill.errors import InputError
 from rl_distill.learning.checkpoint import read_state
 from rl_distill.learning.loss_term import MAIN
-from rl_distill.recipe import BASE, Recipe, load_recipe
+from rl_distill.recipe import BASE, Recipe, recorded_recipe
 from rl_distill.sealing import damage
 from rl_distill.tracking import read_metrics
 
@@ -78,7 +78,7 @@ def read_run(path: Path, *, begun: bool = False) -> RunRecord:
     """
     if not (path / "recipe.yaml").is_file():
         raise InputError("RUN", f"{str(path)!r} holds no run", "give the folder of a run (its run_dir)")
-    recipe = load_recipe(path / "recipe.yaml")
+    recipe = recorded_recipe(path)
     names = (BASE, *(stage.name for stage in recipe.stages))
     results = {name: _result(path / "stages" / name / "result.json") for name in names}
     finished = {name: result for name, result in results.items() if result is not None}

@@ -6,7 +6,7 @@ from typing import Any
 
 from rl_distill.reporting.run_facts import RunFacts
 
-RINGS = "alarm/"
+RINGS, STOPPED = "alarm/", "alarm "  # what the reason of a stop begins with
 
 
 def alarm_data(runs: Sequence[RunFacts]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def alarm_data(runs: Sequence[RunFacts]) -> dict[str, Any]:
             rows = list(found)
             steps = [_step(row) for row in rows]
             stages.append({"run": number, "stage": stage, "first": steps[0], "last": steps[-1]})
-            rings += [{"run": number, "stage": stage, **ring} for ring in _rings(rows, _said(run, stage))]
+            rings += [{"run": number, "stage": stage, **ring} for ring in _rings(rows, _said(run, stage, rows))]
     return {"stages": stages, "alarms": rings}
 
 
@@ -33,10 +33,16 @@ def _rings(rows: Sequence[Mapping[str, Any]], said: Mapping[tuple[str, int], str
                 yield {"alarm": alarm, "beside": beside, "first": _step(spell[0]), "last": _step(spell[-1]), "text": text}
 
 
-def _said(run: RunFacts, stage: str) -> dict[tuple[str, int], str]:
-    """By alarm and step; an alarm of an objective beside the stage's own is named with it."""
+def _said(run: RunFacts, stage: str, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], str]:
+    """By alarm and step; an alarm of an objective beside the stage's own is named with it.
+
+    A stage that an alarm stopped has no results: what it said is what ended the run.
+    """
     found = run.results.get(stage, {}).get("alarms") or []
-    return {(str(one["alarm"]).partition(":")[0], int(one["step"])): str(one["text"]) for one in found}
+    said = {(str(one["alarm"]).partition(":")[0], int(one["step"])): str(one["text"]) for one in found}
+    if run.state == "stopped" and stage not in run.results and run.words.startswith(STOPPED):
+        said[run.words.removeprefix(STOPPED).split()[0].partition(":")[0], int(rows[-1]["step"])] = run.words
+    return said
 
 
 def _step(row: Mapping[str, Any]) -> float:

@@ -72,6 +72,8 @@ def report(
     """
     if trajectories < 0:
         raise InputError("--trajectories", f"is {trajectories}", "give a number of 0 or more")
+    if not isinstance(runs, str | Path) and not runs:
+        raise InputError("RUN", "is missing", "give the folder of a run or of a sweep")
     assumed = Assumed(teacher_weights=teacher_weights, price=price)
     charting_library()  # before the work
     places = find_places([Path(one) for one in ([runs] if isinstance(runs, str | Path) else runs)])

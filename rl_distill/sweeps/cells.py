@@ -105,7 +105,13 @@ def _left_out(variants: Mapping[str, _Variant], same: Mapping[str, str]) -> Iter
     for name, twin in same.items():
         values = variants[twin].values
         differ = [key for key, value in variants[name].values.items() if values.get(key) != value]
-        reason = f"{', '.join(differ)} changes nothing there" if differ else "their arms change nothing"
+        reason = (
+            f"{', '.join(differ)} changes nothing there"
+            if differ
+            else "their arms change nothing"
+            if variants[name].arm != variants[twin].arm
+            else "the same values stand there twice"
+        )
         reasons.setdefault(reason, []).append(name)
     for reason, (name, *more) in reasons.items():
         others = f", and {len(more)} more have that of others" if more else ""

@@ -64,16 +64,18 @@ def dry_run(path: Path, overrides: Sequence[str], say: Say) -> None:
         say(line)
 
 
-def run_sweep(path: Path, overrides: Sequence[str] = (), *, address: str | None = None, say: Say = print) -> SweepOutcome:
+def run_sweep(path: str | Path, overrides: Sequence[str] = (), *, address: str | None = None, say: Say = print) -> SweepOutcome:
     """Run the cells that are not done, and write the table of all.
 
     Args:
+        path: of the sweep's YAML file.
         address: HOST:PORT of a running Ray cluster, or auto; none takes this machine.
 
     Raises:
         InputError: the file is wrong, or one of its cells; nothing was run.
     """
     _check_library()
+    path = Path(path).expanduser()
     sweep = read_sweep_file(path, overrides)
     cells = cells_of(sweep, path, _draws(sweep))
     _fetch_settings(cells)

@@ -14,7 +14,7 @@ from rl_distill.config import dump
 from rl_distill.errors import WorkerLost
 from rl_distill.models.loading import save_pretrained
 from rl_distill.models.pretrained import PretrainedModel
-from rl_distill.recipe import BASE, Recipe
+from rl_distill.recipe import BASE, Recipe, load_recipe
 from rl_distill.rollout.scripted import Script
 from rl_distill.sealing import damage, sealed
 from rl_distill.tracking import RunIdentity, open_trackers
@@ -47,16 +47,20 @@ class Replay:
     until: int | None
 
 
-def train(recipe: Recipe, say: Say = print, *, replay: Replay | None = None, shared: Collection[Path] = ()) -> dict[str, Any]:
+def train(
+    recipe: Recipe | str | Path, say: Say = print, *, replay: Replay | None = None, shared: Collection[Path] = ()
+) -> dict[str, Any]:
     """Run a recipe, or continue its run folder. Returns what `summary.json` holds; {} of a replay that stopped before the end.
 
     Args:
+        recipe: or the path of its YAML file.
         shared: entries of a store of stages that this run takes over, or leaves for others (`training.shared_stages`).
 
     Raises:
         InputError: the recipe or the run folder is wrong; nothing was lost.
         RunError: something failed or the user stopped it; the run folder holds all finished steps.
     """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = RunFolder(recipe)
     try:
         for change in folder.changed:

@@ -66,7 +66,14 @@ def _locked(run_dir: Path) -> bool:
 
 def _metrics(run_dir: Path) -> list[dict[str, Any]]:
     path = run_dir / "metrics.jsonl"
-    return whole_rows(path)[-2 * RECENT :] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return whole_rows(path)[-2 * RECENT :]
+    except ValueError as error:
+        raise InputError(
+            str(path), f"is damaged ({error})", "restore it; `rl-distill report` shows what can be read of the run"
+        ) from None
 
 
 def _progress(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -7,7 +7,6 @@ from tiny_runs import rolled_out, taught, write_recipe
 
 from rl_distill import load_run
 from rl_distill.errors import InputError
-from rl_distill.recipe import load_recipe
 from rl_distill.training.run import train
 
 EVALUATION = {
@@ -23,7 +22,7 @@ def folder(tmp_path_factory):
     recipe = write_recipe(place, taught(), rolled_out(), evaluation=EVALUATION)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RL_DISTILL_CACHE", str(place / "cache"))
-        train(load_recipe(recipe.path), say=lambda line: None)
+        train(str(recipe.path), say=lambda line: None)
     return recipe.run_dir
 
 
@@ -51,6 +50,8 @@ def test_a_curve_has_a_column_for_each_stage_and_is_smoothed_over_the_steps_befo
     assert smooth["sft"][0] == plain["sft"][0] and smooth["sft"][1] == pytest.approx(plain["sft"].mean())
     with pytest.raises(InputError, match="time/step"):
         run.curve("time/stepp")
+    with pytest.raises(InputError, match="smooth: is 0; give a number of steps"):
+        run.curve("time/step", smooth=0)
 
 
 def test_an_unfinished_run_shows_the_stages_that_it_has(folder, tmp_path) -> None:
@@ -67,4 +68,23 @@ def test_an_unfinished_run_shows_the_stages_that_it_has(folder, tmp_path) -> Non
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="holds no run"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_damaged_result_is_named(folder, tmp_path, text) -> None:
+    (tmp_path / "recipe.yaml").write_text((folder / "recipe.yaml").read_text())
+    (tmp_path / "stages" / "base").mkdir(parents=True)
+    (tmp_path / "stages" / "base" / "result.json").write_text(text)
+    with pytest.raises(InputError, match="base/result.json: .*; restore it, or continue the run"):
+        load_run(tmp_path).routes  # noqa: B018
+
+
+def test_a_run_of_another_version_is_refused_with_the_version(folder, tmp_path) -> None:
+    (tmp_path / "recipe.yaml").write_text((folder / "recipe.yaml").read_text() + "\nthen: 1\n")
+    (tmp_path / "environment.json").write_text('{"rl_distill": "0.0.3"}')
+    with pytest.raises(InputError, match="recipe.yaml: was written by rl_distill 0.0.3, and here then is not a known key"):
+        load_run(tmp_path)
+    (tmp_path / "environment.json").unlink()
+    with pytest.raises(InputError, match="was written by rl_distill of an unknown version"):
         load_run(tmp_path)

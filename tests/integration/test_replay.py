@@ -129,6 +129,12 @@ def test_the_run_in_this_repository_comes_out_as_it_was_recorded(tmp_path):
     assert found.difference is None
 
 
+def test_status_of_damaged_metrics_is_a_line(recorded, cli, tmp_path):
+    (tmp_path / "recipe.yaml").write_text((recorded / "recipe.yaml").read_text())
+    (tmp_path / "metrics.jsonl").write_text('{"stage": \n')
+    assert "metrics.jsonl: is damaged" in refused(cli("status", tmp_path))
+
+
 def test_status_tells_of_a_finished_run(recorded, cli):
     code, out, _ = cli("status", recorded)
     assert code == 0 and f"{recorded}: finished" in out and "stage 'grpo': 3 steps" in out

@@ -34,7 +34,7 @@ function table(columns, rows, {caption, tall, mark} = {}) {
   const body = el("tbody");
   const fill = ordered => body.replaceChildren(...ordered.map(row => el("tr", {class: mark ? mark(row) : null}, columns.map(column => {
     const shown = column.show ? column.show(row) : column.value(row);
-    return el("td", {class: column.number ? "number" : column.short ? "short" : null}, known(shown) ? shown : "-");
+    return el("td", {class: column.number ? "number" : column.short ? "short" : column.text || null}, known(shown) ? shown : "-");
   }))));
   let sorted = null, direction = 1;
   const heads = columns.map(column => {

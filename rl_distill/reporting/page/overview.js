@@ -69,12 +69,15 @@ function sweeps(host) {
     host.append(...sweep.warnings.map(text => el("p", {class: "warning", role: "note"}, text[0].toUpperCase() + text.slice(1) + ".")));
     const number = text => text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
     const columns = sweep.header.map((title, place) => ({
-      title, number: sweep.rows.length > 0 && sweep.rows.every(row => row[place] === "" || number(row[place]) !== null),
+      title, text: "name", number: sweep.rows.length > 0 && sweep.rows.every(row => row[place] === "" || number(row[place]) !== null),
       value: row => number(row[place]) ?? (row[place] || null),
       show: row => number(row[place]) === null ? row[place] : amount(number(row[place])),
-    }));
+    })).filter(column => column.title !== "remarks");
     if (columns.length) host.append(table(columns, sweep.rows, {caption: "its own results table", tall: sweep.rows.length > 20}));
     else host.append(el("p", {}, "It has no results table yet."));
+    const remarks = sweep.header.indexOf("remarks");
+    const remarked = sweep.rows.filter(row => row[remarks]);  // below: a column of sentences would make rows as high as a screen
+    if (remarked.length) host.append(el("ul", {}, remarked.map(row => el("li", {}, el("strong", {}, row[0]), ": ", row[remarks]))));
     if (sweep.failures.length) host.append(el("p", {}, "Cells that failed:"), el("ul", {}, sweep.failures.map(text => el("li", {}, text))));
   }
 }

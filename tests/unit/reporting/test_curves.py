@@ -54,3 +54,17 @@ def test_an_alarm_rings_from_its_first_to_its_last_step_and_says_what_it_said() 
         ("collapse", "", 5, 5, "again"),
         ("no_update", "lesson", 3, 3, ""),
     ]
+
+
+def test_what_an_alarm_said_that_stopped_a_stage_is_what_ended_the_run() -> None:
+    found = rows(4)
+    for step in (1, 3):
+        found[step]["alarm/collapse"] = 1.0
+    stopped = run(found)
+    stopped.state, stopped.words = (
+        "stopped",
+        "alarm collapse stopped stage 'sft' after step 3: log-probs fell; its sweep leaves it at that",
+    )
+    assert [ring["text"] for ring in alarm_data([stopped])["alarms"]] == ["", stopped.words]
+    stopped.words = "stopped before its end; the command that started it continues it"
+    assert [ring["text"] for ring in alarm_data([stopped])["alarms"]] == ["", ""]

@@ -252,3 +252,9 @@ def test_a_report_of_gradients_in_a_runs_folder_is_a_page_of_its_own(run: Path, 
     write_gradients(run)
     data = held(report(run, tmp_path / "report.html").path)
     assert data["head"]["gradients"] == 1 and data["gradients"][0]["cosines"]["sft"] == {"sft": 1, "grpo": 0.4}
+
+
+def test_a_report_on_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="RUN: is missing; give the folder of a run or of a sweep"):
+        report([], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()

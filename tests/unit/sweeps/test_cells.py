@@ -90,6 +90,11 @@ def test_a_key_that_changes_nothing_is_said_and_not_run_twice(load: Load) -> Non
     assert cells.baseline == "sft,negative_coef=0.1", "a baseline that was left out is the one that is the same"
 
 
+def test_a_value_that_stands_there_twice_is_said(load: Load) -> None:
+    _, cells = load(grid={COEF: [0.5, 0.5]}, outcome="redi")
+    assert cells.notes[0].endswith("for the same values stand there twice: it is left out"), cells.notes
+
+
 DROP = "alarms.collapse.max_drop"
 
 

@@ -66,3 +66,8 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str | None, said: str
         (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(InputError, match=f"SWEEP: .*{said}.*give"):
         rl_distill.load_sweep(tmp_path)
+
+
+def test_a_sweep_is_run_from_a_path_as_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="SWEEP: there is no file"):
+        rl_distill.run_sweep(str(tmp_path / "none.yaml"))
