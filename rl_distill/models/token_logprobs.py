@@ -100,7 +100,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 if states_grad is not None:
                     torch.mm(grad, head.weight, out=states_grad[part])
                 if weight_grad is not None:
-                    weight_grad.addmm_(grad.T, inputs)
+                    torch.addmm(weight_grad, grad.T, inputs, out=weight_grad)
                 if bias_grad is not None:
                     bias_grad += grad.sum(dim=0)
         return states_grad, None, weight_grad, bias_grad, None, None
