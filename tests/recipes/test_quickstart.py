@@ -40,7 +40,7 @@ def test_every_route_is_clearly_above_base(routes):
 
 
 def test_redi_is_above_the_control_in_the_mean_of_three_seeds(run, routes):
-    """One seed does not settle it. Whether it is above its SFT start too depends on the base student: see experiments/README.md."""
+    """One seed does not settle it. Whether it is above its start too hangs on the base student: see experiments/README.md."""
     found = [{name: row["accuracy"] for name, row in routes.items()}]
     for seed in (1, 2):
         recipe = load_recipe(QUICKSTART, [f"seed={seed}", f"run_dir={run}-{seed}", "tracking.console=quiet"])
