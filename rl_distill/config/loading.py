@@ -29,7 +29,9 @@ def read_yaml(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise InputError(str(path), f"is not valid YAML ({one_line(error)})", "mend the file at that line") from None
     except OSError as error:
         raise InputError("recipe", f"{str(path)!r} cannot be read ({error.strerror})", "give a readable YAML file") from None
-    return deepcopy(_tree(text, tuple(overrides), str(path)))
+    if any("${" in part for part in (text, *overrides)):  # may read the environment, which is not part of the text
+        return _tree(text, overrides, str(path))
+    return deepcopy(_known_tree(text, tuple(overrides), str(path)))
 
 
 def overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -56,8 +58,12 @@ def json_schema(cls: type) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _tree(text: str, overrides: tuple[str, ...], where: str) -> dict[str, Any]:
+def _known_tree(text: str, overrides: tuple[str, ...], where: str) -> dict[str, Any]:
     """OmegaConf takes a fifth of a second for a recipe, and whoever shows a hundred runs asks for each many times."""
+    return _tree(text, overrides, where)
+
+
+def _tree(text: str, overrides: Sequence[str], where: str) -> dict[str, Any]:
     try:
         tree = OmegaConf.load(io.StringIO(text))
     except (yaml.YAMLError, OmegaConfBaseException) as error:

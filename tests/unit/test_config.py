@@ -191,3 +191,18 @@ def test_floats_must_be_finite():
 def test_config_values_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Circle().radius = 2
+
+
+@pytest.mark.parametrize("place", ["text", "override"])
+def test_a_recipe_follows_the_environment_that_it_names(tmp_path, monkeypatch, place) -> None:
+    title = "${oc.env:DRAWN_TITLE}"
+    text, overrides = (f"title: {title}\n", ()) if place == "text" else ("title: a\n", (f"title={title}",))
+    for value in ("first", "second"):
+        monkeypatch.setenv("DRAWN_TITLE", value)
+        assert tree(tmp_path / "drawing.yaml", text, *overrides)["title"] == value
+
+
+def test_what_a_caller_does_to_a_tree_is_not_seen_by_the_next(tmp_path) -> None:
+    first = tree(tmp_path / "drawing.yaml", "title: a\nshapes: [{name: circle}]\n")
+    first["shapes"].clear()
+    assert read_yaml(tmp_path / "drawing.yaml")["shapes"] == [{"name": "circle"}]
