@@ -103,20 +103,19 @@ def _left_out(variants: Mapping[str, _Variant], same: Mapping[str, str]) -> Iter
     """A line for each reason to leave cells out."""
     reasons: dict[str, list[str]] = {}
     for name, twin in same.items():
-        values = variants[twin].values
-        differ = [key for key, value in variants[name].values.items() if values.get(key) != value]
-        reason = (
-            f"{', '.join(differ)} changes nothing there"
-            if differ
-            else "their arms change nothing"
-            if variants[name].arm != variants[twin].arm
-            else "the same values stand there twice"
-        )
+        reason = _why_alike(variants[name], variants[twin])
         reasons.setdefault(reason, []).append(name)
     for reason, (name, *more) in reasons.items():
         others = f", and {len(more)} more have that of others" if more else ""
         left = "they are left out" if more else "it is left out"
         yield f"note: cell {name!r} has the outcome of {same[name]!r}{others}, for {reason}: {left}"
+
+
+def _why_alike(one: _Variant, twin: _Variant) -> str:
+    differ = [key for key, value in one.values.items() if twin.values.get(key) != value]
+    if differ:
+        return f"{', '.join(differ)} changes nothing there"
+    return "their arms change nothing" if one.arm != twin.arm else "the same values stand there twice"
 
 
 def _variants(sweep: Sweep, draws: Sequence[Values]) -> Iterator[_Variant]:
