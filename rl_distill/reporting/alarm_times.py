@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from rl_distill.analysis.run_records import RUNG
 from rl_distill.reporting.run_facts import RunFacts
 
-RINGS, STOPPED = "alarm/", "alarm "  # what the reason of a stop begins with
+STOPPED = "alarm "  # what the reason of a stop begins with
 
 
 def alarm_data(runs: Sequence[RunFacts]) -> dict[str, Any]:
@@ -22,9 +23,9 @@ def alarm_data(runs: Sequence[RunFacts]) -> dict[str, Any]:
 
 
 def _rings(rows: Sequence[Mapping[str, Any]], said: Mapping[tuple[str, int], str]) -> Iterator[dict[str, Any]]:
-    names = dict.fromkeys(name for row in rows for name in row if name.startswith(RINGS) or f"/{RINGS}" in name)
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(RUNG) or f"/{RUNG}" in name)
     for name in names:
-        objective, _, alarm = name.rpartition(RINGS)
+        objective, _, alarm = name.rpartition(RUNG)
         for rings, found in groupby(rows, key=lambda row: row.get(name, 0.0) > 0):
             if rings:
                 spell = list(found)

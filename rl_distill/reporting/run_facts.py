@@ -62,7 +62,7 @@ def read_facts(label: str, path: Path) -> RunFacts:
     if not (path / "recipe.yaml").is_file():
         return RunFacts(label=label, path=path, state="empty", words="ended before it wrote its recipe")
     notes: list[str] = []
-    state, words = readable(notes, "state", ("unknown", ""), _state, path)
+    state, words = readable(notes, "state", ("unknown", ""), _state, path, notes)
     facts = RunFacts(label=label, path=path, state=state, words=words, notes=notes)
     facts.recipe = readable(facts.notes, "recipe.yaml", {}, read_yaml, path / "recipe.yaml")
     facts.environment = readable(facts.notes, "environment.json", {}, _json, path / "environment.json")
@@ -98,7 +98,7 @@ def flat(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, plain
 
 
-def _state(path: Path) -> tuple[str, str]:
+def _state(path: Path, notes: list[str]) -> tuple[str, str]:
     """Of a cell its sweep knows more than the run folder: a stop by an alarm was asked for, and no command continues it."""
     state, words = run_state(path)
     ending = ending_of(path)
@@ -107,7 +107,7 @@ def _state(path: Path) -> tuple[str, str]:
     if ending is not None and state != "alive" and ending.state == "failed":
         return "failed", f"failed: {ending.reason}"
     if state == "failed":
-        return "failed", _last_words(path / "failure.log")
+        return "failed", readable(notes, "failure.log", words, _last_words, path / "failure.log")
     return state, words
 
 

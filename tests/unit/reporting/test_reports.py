@@ -258,3 +258,10 @@ def test_a_report_on_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="RUN: is missing; give the folder of a run or of a sweep"):
         report([], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_failed_run_whose_last_words_cannot_be_read_has_failed_still(tmp_path: Path) -> None:
+    run = reported_run(tmp_path / "run", finished=False)
+    (run / "failure.log").write_bytes(b"\xff\n")
+    head = held(report(run, tmp_path / "report.html").path)["head"]
+    assert head["runs"][0]["state"] == "failed"
