@@ -1,7 +1,6 @@
 """The main job, whole: what the README promises must show, on fixed seeds with wide margins."""
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -39,15 +38,12 @@ def test_every_route_is_clearly_above_base(routes):
         assert routes[name]["low"] > routes["base"]["high"], name
 
 
-def test_redi_is_above_the_control_in_the_mean_of_three_seeds(run, routes):
-    """One seed does not settle it. Whether it is above its start too hangs on the base student: see experiments/README.md."""
-    found = [{name: row["accuracy"] for name, row in routes.items()}]
-    for seed in (1, 2):
-        recipe = load_recipe(QUICKSTART, [f"seed={seed}", f"run_dir={run}-{seed}", "tracking.console=quiet"])
-        offline = tuple(stage for stage in recipe.stages if stage.name in ("sft", "redi", "redi_alpha0"))
-        summary = train(replace(recipe, stages=offline), say=lambda line: None)
-        found.append({row["name"]: row["accuracy"] for row in summary["routes"]})
-    assert mean(one["redi"] - one["redi_alpha0"] for one in found) > 0.03
+def test_redi_parts_wrong_traces_from_right_ones_more_than_the_control(run):
+    """On the same pairs in the same order. Its worth in accuracy hangs on the base student: see experiments/README.md."""
+    lines = [line for line in read_metrics(run / "metrics.jsonl") if "logprob/margin" in line]
+    redi, control = ([line for line in lines if line["stage"] == stage][-10:] for stage in ("redi", "redi_alpha0"))
+    assert mean(one["logprob/rejected"] - other["logprob/rejected"] for one, other in zip(redi, control, strict=True)) < -0.03
+    assert mean(one["logprob/margin"] - other["logprob/margin"] for one, other in zip(redi, control, strict=True)) > 0.02
 
 
 def test_rl_lifts_the_distilled_student_and_the_base(routes):
