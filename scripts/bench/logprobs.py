@@ -1,6 +1,6 @@
 """Log-probs over a large vocabulary, in chunks against all at once: seconds and peak memory of a forward and a backward pass.
 
-    python scripts/bench/logprobs.py [--json FILE] [--tokens 4096 8192 16384] [--chunk 512]
+    python scripts/bench/logprobs.py [--json FILE] [--tokens 2048 4096 16384] [--chunk 512]
 
 151,936 words as Qwen2.5 has, float32, a model whose body costs next to nothing. `plain` takes the log-softmax of all logits,
 `trl` is TRL's `selective_log_softmax` of all logits, `rl_distill` is `policy_output`, which also gives the entropy. Each size

@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     found: dict[int, dict[str, dict[str, float]]] = {}
     for layers in options.layers:
         with TemporaryDirectory(dir=options.folder) as folder:
