@@ -121,9 +121,7 @@ def _left_out(facts: Sequence[RunFacts], shared: Mapping[str, Any], selection: S
     """What a reader would miss without being told."""
     found = [f"{run.label}: {note}" for run in facts for note in dict.fromkeys(run.notes)]
     if shared["thinned"]:
-        found.append(
-            f"curves of {shared['thinned']} stages have more than {POINTS} steps: a point is the mean of neighbouring ones"
-        )
+        found.append(f"stages of more than {POINTS} steps: {shared['thinned']}; points of their curves are means of neighbours")
     if any(shown < recorded for shown, recorded in selection.counts.values()):
         found.append(selection.rule)
     return found
