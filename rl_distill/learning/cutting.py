@@ -25,6 +25,7 @@ def cut(widths: Sequence[int], rows: Sequence[int], max_tokens: int) -> list[sli
     begins = [0] * (len(rows) + 1)
     low = 0  # no pass that ends at `end` or later begins before it
     for end in range(1, len(rows) + 1):
+        low = max(low, begins[end - 1])  # the best begin never falls: widths do, so rows more cost a later begin less
         while low < end - 1 and width[low] * (before[end] - before[low]) > max_tokens:
             low += 1
         costs = best[low:end] + width[low:end] * (before[end] - before[low:end])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from plan_check import SKIPPED, case, overheads, written
-from turns import machine, write
+from turns import at_least_one, machine, write
 
 from rl_distill.cluster import engine_fleet
 from rl_distill.cluster.engine_worker import EngineWorker
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, default=0.02, help="seconds that each decoding step waits")
     parser.add_argument("--ahead", type=int, nargs="+", choices=STALENESS, default=list(STALENESS), help="bounds on staleness")
-    parser.add_argument("--steps", type=int, default=24, help="of each run")
+    parser.add_argument("--steps", type=at_least_one, default=24, help="of each run")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
     bounds = sorted({0, *options.ahead})

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from turns import in_turn, machine, peers, write
+from turns import at_least_one, in_turn, machine, peers, write
 
 VOCABULARY = 151_936
 Turn = Callable[[], Mapping[str, float]]
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=("learner", "rollout", "sync", "grpo"), help="parts; none is all")
     parser.add_argument("--engines", nargs="+", choices=("hf", "vllm"), default=["hf", "vllm"])
     parser.add_argument("--flops", type=float, default=989e12, help="the card's dense bfloat16 FLOP/s")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
     if options.device == "cuda" and not _has_gpu():

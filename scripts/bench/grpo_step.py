@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from bench_student import EOS, VOCABULARY, make_student
 from trl_peer import one_step, trl_settings
-from turns import in_turn, machine, peers, write
+from turns import at_least_one, in_turn, machine, peers, write
 
 PROMPT, LONGEST, GROUP = 32, 512, 8
 RATE = 1e-5
@@ -29,16 +29,18 @@ PHASES = ("generate", "score", "train", "sync", "seconds")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--completions", type=int, default=128, help=f"of an iteration, {GROUP} for each prompt")
+    parser.add_argument("--completions", type=at_least_one, default=128, help=f"of an iteration, {GROUP} for each prompt")
     parser.add_argument(
         "--trl-micro", type=int, nargs="+", default=[16, 128], help="TRL's per-device batch sizes; 0: without TRL"
     )
-    parser.add_argument("--micro-tokens", type=int, default=4096, help="our micro_batch_tokens")
+    parser.add_argument("--micro-tokens", type=at_least_one, default=4096, help="our micro_batch_tokens")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--threads", type=int, default=2, help="of torch, for each in its turn")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
+    if options.completions % GROUP:
+        parser.error(f"--completions: {options.completions} is no multiple of {GROUP}, the attempts of a prompt")
     with TemporaryDirectory() as folder:
         student = make_student(Path(folder) / "student")
         job = (student, options.completions, options.precision)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from bench_student import VOCABULARY, make_student
 from trl_peer import one_step, trl_settings
-from turns import in_turn, machine, peers, write
+from turns import at_least_one, in_turn, machine, peers, write
 
 # Twentieths of the distribution, in words, signs and single digits.
 QUESTION = (11, 29, 33, 36, 38, 40, 42, 44, 46, 49, 51, 54, 56, 59, 62, 65, 70, 75, 83, 94, 206)
@@ -37,11 +37,13 @@ class Pair(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traces", type=int, default=64, help="of an optimizer step; pairs for REDI and DPO are half as many")
+    parser.add_argument(
+        "--traces", type=at_least_one, default=64, help="of an optimizer step; pairs for REDI and DPO are half as many"
+    )
     parser.add_argument("--trl-micro", type=int, nargs="+", default=[8, 64], help="TRL's per-device batch sizes, in traces")
-    parser.add_argument("--micro-tokens", type=int, default=4096, help="our micro_batch_tokens")
-    parser.add_argument("--threads", type=int, default=2, help="of torch, for each in its turn")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
+    parser.add_argument("--micro-tokens", type=at_least_one, default=4096, help="our micro_batch_tokens")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--only", choices=tuple(COMPARED), nargs="+", default=list(COMPARED), help="of our algorithms")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
@@ -70,11 +72,14 @@ def main() -> None:
 def pairs(count: int) -> list[Pair]:
     chance = np.random.default_rng(0)
 
-    def text(quantiles: Sequence[int], factor: float = 1.0) -> list[int]:
-        length = np.interp(chance.random(), np.linspace(0, 1, len(quantiles)), quantiles) * factor
+    def text(length: float) -> list[int]:
         return [int(token) for token in chance.integers(8, VOCABULARY, round(length))]
 
-    return [Pair(text(QUESTION), text(ANSWER), text(ANSWER, 1.5)) for _ in range(count)]
+    def drawn(quantiles: Sequence[int]) -> float:
+        return float(np.interp(chance.random(), np.linspace(0, 1, len(quantiles)), quantiles))
+
+    lengths = [(drawn(QUESTION), drawn(ANSWER)) for _ in range(count)]
+    return [Pair(text(question), text(answer), text(1.5 * answer)) for question, answer in lengths]
 
 
 def ours(student: Path, name: str, traces: int, micro_tokens: int) -> Callable[[], Mapping[str, float]]:

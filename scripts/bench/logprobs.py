@@ -1,6 +1,6 @@
 """Log-probs over a large vocabulary, in chunks against all at once: seconds and peak memory of a forward and a backward pass.
 
-    python scripts/bench/logprobs.py [--json FILE] [--tokens 2048 4096 16384] [--chunk 512]
+    python scripts/bench/logprobs.py [--json FILE] [--tokens 2048 4096 16384] [--chunk 512] [--hidden 64]
 
 151,936 words as Qwen2.5 has, float32, a model whose body costs next to nothing. `plain` takes the log-softmax of all logits,
 `trl` is TRL's `selective_log_softmax` of all logits, `rl_distill` is `policy_output`, which also gives the entropy. Each size
@@ -15,35 +15,38 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from turns import MIB, in_turn, machine, peers, write
+from turns import MIB, at_least_one, in_turn, machine, peers, write
 
-VOCABULARY, HIDDEN = 151_936, 64
+VOCABULARY, ROW = 151_936, 512
 COPIES = 3  # logits, log-softmax, gradient
 PLAIN, TRL, OURS = "plain", "trl", "rl_distill"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[2048, 4096, 16384], help="positions, ascending")
-    parser.add_argument("--chunk", type=int, default=512, help="our logprob_chunk_tokens")
-    parser.add_argument("--threads", type=int, default=2, help="of torch, for each in its turn")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
+    parser.add_argument("--tokens", type=at_least_one, nargs="+", default=[2048, 4096, 16384], help="positions, ascending")
+    parser.add_argument("--chunk", type=at_least_one, default=512, help="our logprob_chunk_tokens")
+    parser.add_argument("--hidden", type=at_least_one, default=64, help="size of the states; Qwen2.5-0.5B's is 896")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
+    if wrong := [tokens for tokens in options.tokens if tokens % ROW]:
+        parser.error(f"--tokens: {wrong[0]} is no multiple of {ROW}, the length of a row")
     sizes: dict[int, dict[str, dict[str, float]]] = {}
     for tokens in options.tokens:
         whole = (PLAIN, TRL) if COPIES * tokens * VOCABULARY * 4 < 0.8 * _free() else ()
-        setups = {name: (made, name, tokens, options.chunk) for name in (*whole, OURS)}
+        setups = {name: (made, name, tokens, options.chunk, options.hidden) for name in (*whole, OURS)}
         with peers(setups, options.threads) as up:
             before = {name: peer.resident for name, peer in up.items()}
             sizes[tokens] = in_turn(up, options.repeats)
         for name, timings in sizes[tokens].items():
             timings["extra_mib"] = timings["peak_mib"] - before[name]
     print(table(sizes))
-    write(options.json, {"machine": machine(options.threads), "chunk": options.chunk, "sizes": sizes})
+    write(options.json, {"machine": machine(options.threads), "chunk": options.chunk, "hidden": options.hidden, "sizes": sizes})
 
 
-def made(name: str, tokens: int, chunk: int) -> Callable[[], Mapping[str, float]]:
+def made(name: str, tokens: int, chunk: int, hidden: int) -> Callable[[], Mapping[str, float]]:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -51,8 +54,8 @@ def made(name: str, tokens: int, chunk: int) -> Callable[[], Mapping[str, float]
 
     config = Qwen2Config(
         vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        intermediate_size=HIDDEN,
+        hidden_size=hidden,
+        intermediate_size=hidden,
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=2,
@@ -61,7 +64,7 @@ def made(name: str, tokens: int, chunk: int) -> Callable[[], Mapping[str, float]
     )
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(config)
-    ids = torch.randint(0, VOCABULARY, (tokens // 512, 513))
+    ids = torch.randint(0, VOCABULARY, (tokens // ROW, ROW + 1))
     mask = torch.ones_like(ids, dtype=torch.bool)
 
     def logprobs() -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from turns import MIB, in_turn, machine, peers, write
+from turns import MIB, at_least_one, in_turn, machine, peers, write
 
 LOCAL, DEEPSPEED, PLAIN = "local", "deepspeed", "plain"
 HIDDEN = 512
@@ -24,10 +24,10 @@ HIDDEN = 512
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, nargs="+", default=[2, 8, 32], help="of each model")
+    parser.add_argument("--layers", type=at_least_one, nargs="+", default=[2, 8, 32], help="of each model")
     parser.add_argument("--folder", type=Path, help="where checkpoints go, on the disk in question; none is the temporary one")
     parser.add_argument("--only", nargs="+", choices=(LOCAL, DEEPSPEED, PLAIN), default=[LOCAL, DEEPSPEED, PLAIN])
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
     if options.folder:

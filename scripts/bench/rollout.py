@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench_student import EOS, make_student
-from grpo_step import LONGEST, drawn_lengths, prompts
-from turns import in_turn, machine, peers, write
+from grpo_step import GROUP, LONGEST, drawn_lengths, prompts
+from turns import at_least_one, in_turn, machine, peers, write
 
 OURS, STEADY, ROOFLINE, GENERATE, CONTINUOUS, VLLM = "rl_distill", "steady", "roofline", "generate", "continuous batching", "vllm"
 STEADY_PROMPT, STEADY_TOKENS = 16, 128
@@ -27,13 +27,15 @@ Turn = Callable[[], Mapping[str, float]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--completions", type=int, default=256)
-    parser.add_argument("--concurrent", type=int, default=128, help="rows that are decoded together")
-    parser.add_argument("--threads", type=int, default=2, help="of torch, for each in its turn")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
+    parser.add_argument("--completions", type=at_least_one, default=256)
+    parser.add_argument("--concurrent", type=at_least_one, default=128, help="rows that are decoded together")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--only", nargs="+", choices=tuple(SETUPS), default=list(SETUPS))
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
+    if options.completions % GROUP:
+        parser.error(f"--completions: {options.completions} is no multiple of {GROUP}, the attempts of a prompt")
     with TemporaryDirectory() as folder:
         student = make_student(Path(folder) / "student")
         setups = {name: (SETUPS[name], student, options.completions, options.concurrent) for name in options.only}
@@ -51,9 +53,9 @@ def main() -> None:
 
 
 def jobs(completions: int) -> list[tuple[list[int], int]]:
-    """Prompt and length of each completion, groups of eight from one prompt."""
-    questions = prompts(completions // 8)
-    return [(questions[place // 8], int(length)) for place, length in enumerate(drawn_lengths(completions // 8 * 8))]
+    """Prompt and length of each completion, groups from one prompt."""
+    questions = prompts(completions // GROUP)
+    return [(questions[place // GROUP], int(length)) for place, length in enumerate(drawn_lengths(completions))]
 
 
 def ours(student: Path, completions: int, concurrent: int) -> Turn:

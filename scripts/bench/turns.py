@@ -1,5 +1,6 @@
 """Peers measured in turn: each in a process of its own that stays up, so that neither pays for the other's imports or memory."""
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -44,6 +45,7 @@ class Peer:
         try:
             found = self._pipe.recv()
         except EOFError:
+            self._process.join(10)
             raise SystemExit(f"a peer died with exit code {self._process.exitcode}; its message stands above") from None
         return found
 
@@ -90,6 +92,14 @@ def in_turn(up: Mapping[str, Peer], repeats: int, warm_up: int = 1) -> dict[str,
             if number >= warm_up:
                 turns[name].append(found)
     return {name: {key: median(turn[key] for turn in found) for key in found[0]} for name, found in turns.items()}
+
+
+def at_least_one(text: str) -> int:
+    """For argparse: a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def machine(threads: int) -> dict[str, Any]:

@@ -12,15 +12,16 @@ of them together take at least the deadline x their number / the workers, which 
 import argparse
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from turns import in_turn, machine, peers, write
+from turns import at_least_one, in_turn, machine, peers, write
 
 OURS, PLAIN, HANGING = "rl_distill", "math_verify", "one in a hundred hangs"
 Pair = tuple[str, str]  # gold answer, response
@@ -28,13 +29,13 @@ Pair = tuple[str, str]  # gold answer, response
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--answers", type=int, default=2000, help="of each set")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the package's checker")
+    parser.add_argument("--answers", type=at_least_one, default=2000, help="of each set, if it has as many")
+    parser.add_argument("--workers", type=at_least_one, default=2, help="processes of the package's checker")
     parser.add_argument("--deadline", type=float, default=2.0, help="seconds for a comparison")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
-    sets = {name: list(islice(cycle(found), options.answers)) for name, found in answer_sets(options.answers).items()}
+    sets = {name: found[: options.answers] for name, found in answer_sets(options.answers).items()}
     checker = (options.workers, options.deadline)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name, pairs in sets.items():
@@ -46,7 +47,7 @@ def main() -> None:
     hanging = len(clean) // 100
     waiting = options.deadline * hanging / options.workers
     added = hung[HANGING]["seconds"] - hung["clean"]["seconds"]
-    print(table(found, options.answers))
+    print(table(found, {name: len(pairs) for name, pairs in sets.items()}))
     if hanging:
         print(f"\n{hanging} of {len(clean)} answers hang: {added:.1f} s more, of it {waiting:.1f} s their deadlines")
         print(f"ratio to what the deadlines alone would add: {added / waiting:.2f}")
@@ -92,7 +93,10 @@ def _math(path: Path) -> list[Pair]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        print(f"left out: there is no {path}; RL_DISTILL_DATA names the folder that has it", file=sys.stderr)
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def ours(pairs: Sequence[Pair], workers: int, deadline: float) -> Callable[[], Mapping[str, float]]:
@@ -124,13 +128,13 @@ def plain(pairs: Sequence[Pair]) -> Callable[[], Mapping[str, float]]:
     return turn
 
 
-def table(found: Mapping[str, Mapping[str, Mapping[str, float]]], answers: int) -> str:
+def table(found: Mapping[str, Mapping[str, Mapping[str, float]]], sizes: Mapping[str, int]) -> str:
     from rl_distill.markdown_table import markdown
 
     header = ("answers", "correct", "symbolic", "answers/s", "math_verify: correct", "answers/s", "ratio")
     rows = []
     for name, one in found.items():
-        mine, theirs = one[OURS], one[PLAIN]
+        mine, theirs, answers = one[OURS], one[PLAIN], sizes[name]
         cells = (f"{mine['correct']:,.0f}", f"{mine['symbolic']:,.0f}", f"{answers / mine['seconds']:,.0f}")
         other = (f"{theirs['correct']:,.0f}", f"{answers / theirs['seconds']:,.0f}")
         rows.append((f"{answers:,} {name}", *cells, *other, f"{theirs['seconds'] / mine['seconds']:.2f}"))

@@ -1,10 +1,11 @@
-"""Weights from a learner to engine workers, against what Ray's object store itself can carry.
+"""Weights from a learner to engines, against a plain copy and what Ray's object store itself can carry.
 
-    python scripts/bench/weight_sync.py [--mib 256] [--workers 1] [--repeats 5]
+    python scripts/bench/weight_sync.py [--json FILE] [--mib 256] [--workers 1] [--repeats 5]
 
 Both are measured in one run, between processes of one cluster. The peer is the least that must happen: one process puts the same
 arrays into the store, each reader gets them and copies them into memory that it already has. Our own way gathers, digests and
-publishes in the learner, and loads, digests and compares in each worker. Prints seconds, bytes a second and their ratio.
+publishes in the learner, and loads, digests and compares in each worker. Then the same in one process, where nothing is sent, and a
+plain copy from array to array.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import ray
 import torch
+from turns import at_least_one, machine, write
 
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.cluster.crew import Crew
@@ -27,11 +29,13 @@ from rl_distill.cluster.placement import Place
 from rl_distill.cluster.session import Session
 from rl_distill.cluster.settings import RayCluster, WorkerPlaces
 from rl_distill.learning.learner import LearnerConfig
+from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.loss_term import LossTerm
+from rl_distill.markdown_table import markdown
 from rl_distill.models.loading import Architecture, save_pretrained
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.rollout.engine import load_checked
-from rl_distill.rollout.hf_engine import HfEngineConfig
+from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
 
 
 class Holder:
@@ -66,7 +70,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=256, help="size of the weights in float32")
     parser.add_argument("--workers", type=int, default=1, help="engine workers")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=at_least_one, default=5)
+    parser.add_argument("--json", type=Path, help="file to write")
     given = parser.parse_args()
 
     tokenizer = arithmetic_tokenizer()
@@ -94,12 +99,29 @@ def main() -> None:
         shapes = [tuple(tensor.shape) for tensor in update.tensors.values()]
         sender, *receivers = [ray.remote(Holder).options(num_cpus=0).remote(shapes) for _ in range(1 + given.workers)]
         theirs = seconds(given.repeats, lambda: broadcast(sender, receivers))
+        arrays = [np.ones(shape, dtype=np.float32) for shape in shapes]
+        into = [np.empty_like(array) for array in arrays]
+        plain = seconds(given.repeats, lambda: [np.copyto(*pair) for pair in zip(into, arrays, strict=True)])
+        own = LocalLearner(
+            shape.build(tokenizer), tokenizer, ALGORITHMS["sft"](), LearnerConfig(schedule="constant", warmup_steps=0)
+        )
+        beside = HfEngine(shape.build(tokenizer), tokenizer, HfEngineConfig(max_concurrent=2), name="beside")
+        inside = seconds(given.repeats, lambda: load_checked(beside, own.publish(0)))
         size = update.num_bytes
         told = f"{len(update.tensors)} tensors, {given.workers} engine workers, median of {given.repeats}"
         print(f"{size / 2**20:.0f} MiB in {told}")
-        print(f"publish, load, digests   {ours:.3f} s   {size / ours / 2**30:.2f} GiB/s")
-        print(f"object store alone       {theirs:.3f} s   {size / theirs / 2**30:.2f} GiB/s")
-        print(f"ratio of the times       {ours / theirs:.2f}")
+        taken = {
+            "over Ray: publish, load, digests": ours,
+            "object store alone": theirs,
+            "in one process: publish, load, digests": inside,
+            "a plain copy": plain,
+        }
+        rate = {way: size / spent / 2**30 for way, spent in taken.items()}
+        rows = [(way, f"{spent:.3f}", f"{rate[way]:.2f}", f"{plain / spent:.2f}") for way, spent in taken.items()]
+        print(markdown(("way", "s", "GiB/s", "of a plain copy"), rows))
+        write(
+            given.json, {"machine": machine(torch.get_num_threads()), "bytes": size, "workers": given.workers, "seconds": taken}
+        )
     finally:
         session.close()
 

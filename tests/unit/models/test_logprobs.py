@@ -75,7 +75,7 @@ def test_arrays_as_wide_as_the_vocabulary_are_two_forward_and_one_backward_howev
             found = func(*args, **(kwargs or {}))
             given = {one.untyped_storage().data_ptr() for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
             fresh = isinstance(found, torch.Tensor) and found.untyped_storage().data_ptr() not in given
-            self.made += fresh and found.numel() == chunk * words
+            self.made += fresh and found.numel() >= chunk * words
             return found
 
     with WideArrays() as forward:
