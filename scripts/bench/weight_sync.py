@@ -4,7 +4,7 @@
 
 Both are measured in one run, between processes of one cluster. The peer is the least that must happen: one process puts the same
 arrays into the store, each reader gets them and copies them into memory that it already has. Our own way gathers, digests and
-publishes in the learner, and loads, digests and compares in each worker. Then the same in one process, where nothing is sent, and a
+publishes in the learner, and loads, digests and compares in each worker. Then the same in one process, without sending, and a
 plain copy from array to array.
 """
 
