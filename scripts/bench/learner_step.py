@@ -28,7 +28,7 @@ COMPARED = {"sft": ("sft",), "redi": ("dpo",), "dpo": ("dpo",)}  # ours: TRL's
 
 
 class Pair(NamedTuple):
-    """Token ids of a question, a right answer and a wrong one, which is half as long again."""
+    """Token ids of a question, a right answer and a wrong one: half as long again in the mean, its length drawn by itself."""
 
     prompt: list[int]
     right: list[int]
@@ -72,14 +72,11 @@ def main() -> None:
 def pairs(count: int) -> list[Pair]:
     chance = np.random.default_rng(0)
 
-    def text(length: float) -> list[int]:
+    def text(quantiles: Sequence[int], factor: float = 1.0) -> list[int]:
+        length = np.interp(chance.random(), np.linspace(0, 1, len(quantiles)), quantiles) * factor
         return [int(token) for token in chance.integers(8, VOCABULARY, round(length))]
 
-    def drawn(quantiles: Sequence[int]) -> float:
-        return float(np.interp(chance.random(), np.linspace(0, 1, len(quantiles)), quantiles))
-
-    lengths = [(drawn(QUESTION), drawn(ANSWER)) for _ in range(count)]
-    return [Pair(text(question), text(answer), text(1.5 * answer)) for question, answer in lengths]
+    return [Pair(text(QUESTION), text(ANSWER), text(ANSWER, 1.5)) for _ in range(count)]
 
 
 def ours(student: Path, name: str, traces: int, micro_tokens: int) -> Callable[[], Mapping[str, float]]:
