@@ -32,7 +32,7 @@ def one_rank(rank: int, folder: Path, stage: int, port: int) -> None:
         )
         for _ in range(STEPS):
             learner.step_share(plan_step(ROLLOUTS, learner.terms, num_processes=RANKS, max_tokens=64)[rank])
-        tensors = {name: tensor for bucket in learner.weights(2048) for name, tensor in bucket.items()}
+        tensors = {name: tensor for bucket in learner.weights(2048, copy=True) for name, tensor in bucket.items()}
         if rank == 0:
             save_file(tensors, folder / ("merged.safetensors" if merged else "adapters.safetensors"))
         learner.export(folder / "student")

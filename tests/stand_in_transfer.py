@@ -75,7 +75,7 @@ class StandInRank(LearnerWorker):
 
         def buckets() -> Any:
             copies: list[Any] = []
-            for bucket in learner.weights(max_bytes):
+            for bucket in learner.weights(max_bytes, copy=True):
                 left.append(sum(copy() is not None for copy in copies))
                 whole.append(_gathered_bytes(learner.model))
                 copies = [weakref.ref(tensor) for tensor in bucket.values()]

@@ -95,7 +95,7 @@ class LearnerWorker(WorkerProcess):
         learner = self.learner
         source = GatheredWeights(
             learner.outgoing,
-            partial(learner.weights, max_bytes),
+            partial(learner.weights, max_bytes, copy=True),
             first_names(learner.model),
             learner.device,
             digest=self.rank == 0,

@@ -128,10 +128,10 @@ class DeepspeedRank(LearnerProcess):
         self._passes_left = 0
         self._prepare_moments()
 
-    def weights(self, max_bytes: int) -> Iterator[dict[str, Tensor]]:
+    def weights(self, max_bytes: int, *, copy: bool = False) -> Iterator[dict[str, Tensor]]:
         for names in buckets(self.outgoing.sizes, max_bytes):
             with self._gathered(self.outgoing.parts(names)):
-                yield self.outgoing.tensors(names, copy=True)
+                yield self.outgoing.tensors(names, copy=copy)
 
     def save(self, folder: Path) -> None:
         """Write the whole state; rank 0 holds the pen, one bucket after another."""

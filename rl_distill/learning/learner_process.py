@@ -79,8 +79,12 @@ class LearnerProcess(ABC):
             )
 
     @abstractmethod
-    def weights(self, max_bytes: int) -> Iterator[dict[str, Tensor]]:
-        """What engines get, in buckets of at most so many bytes, or of one tensor. Every process goes through all of them."""
+    def weights(self, max_bytes: int, *, copy: bool = False) -> Iterator[dict[str, Tensor]]:
+        """What engines get, in buckets of at most so many bytes, or of one tensor. Every process goes through all of them.
+
+        Args:
+            copy: they outlast the bucket's turn, and the learner's next step.
+        """
 
     @abstractmethod
     def _begin_step(self, passes: int) -> None:

@@ -81,9 +81,9 @@ class LocalLearner(LearnerProcess):
         digests = self.outgoing.frozen | weight_digests(tensors)
         return WeightUpdate(version=version, tensors=tensors, digests=digests, num_bytes=num_bytes, lora=self.outgoing.lora)
 
-    def weights(self, max_bytes: int) -> Iterator[dict[str, Tensor]]:
+    def weights(self, max_bytes: int, *, copy: bool = False) -> Iterator[dict[str, Tensor]]:
         for names in buckets(self.outgoing.sizes, max_bytes):
-            yield self.outgoing.tensors(names)
+            yield self.outgoing.tensors(names, copy=copy)
 
     def save(self, folder: Path) -> None:
         state = self.optimizer.state

@@ -1,12 +1,13 @@
 """Steps that wait for sampling against steps that sample 1, 2 and 4 ahead (`max_staleness`), beside what the planner predicts.
 
-    python scripts/bench/async_steps.py [--json FILE] [--latency 0.02] [--ahead 0 1 2 4] [--steps 24]
+    python scripts/bench/async_steps.py [--json FILE] [--latency 0.02] [--ahead 0 1 2 4] [--steps 24] [--repeats 3]
 
-Runs with one engine worker and one learner rank in Ray processes of their own. Each decoding step of the engine also sleeps for
-`--latency` seconds, as one that waits for a remote server does, so that sampling leaves the cores to training. The planner gets
-the machine as it is measured, what a cluster adds (both as in plan_check.py), the latency as part of a decoding step, and the
-lengths of the run that waits. The gain is how many times as fast a step is as in that run. Idle shares are the run's own metrics;
-of the run that waits they follow from its phases.
+Runs with one engine worker and one learner rank in Ray processes of their own, one after another, in turn; medians over the
+repeats. Each decoding step of the engine also sleeps for `--latency` seconds, as one that waits for a remote server does, so that
+sampling leaves the cores to training; with `--latency 0` both compute all the time. The planner gets the machine as it is
+measured, what a cluster adds (both as in plan_check.py), the latency as part of a decoding step, and the lengths of a run that
+waits. The gain is how many times as fast a step is as in that run. Idle shares are the run's own metrics; of the run that waits
+they follow from its phases.
 """
 
 import argparse
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.02, help="seconds that each decoding step waits")
     parser.add_argument("--ahead", type=int, nargs="+", choices=STALENESS, default=list(STALENESS), help="bounds on staleness")
     parser.add_argument("--steps", type=at_least_one, default=24, help="of each run")
+    parser.add_argument("--repeats", type=at_least_one, default=3, help="runs of each, of which the median counts")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
     bounds = sorted({0, *options.ahead})
@@ -49,12 +51,21 @@ def main() -> None:
         scratch = Path(folder)
         hardware = replace(measured(threads=1), **overheads(scratch))
         engine_fleet.EngineWorker = waiting(options.latency)  # type: ignore[misc]
-        found = {bound: run(bound, options.steps, scratch / str(bound)) for bound in bounds}
+        runs: dict[int, list[Facts]] = {bound: [] for bound in bounds}
+        for turn in range(options.repeats):
+            for bound, of_bound in runs.items():
+                of_bound.append(run(bound, options.steps, scratch / f"{bound}-{turn}"))
+        found = {
+            bound: {name: statistics.median(one[name] for one in of_bound) for name in of_bound[0]}
+            for bound, of_bound in runs.items()
+        }
         waited = Number(value=hardware.hf_pass_seconds.value + options.latency, origin="measured", source="with its latency")
         machine_file = written(replace(hardware, hf_pass_seconds=waited), scratch)
-        predicted = {bound: forecast(bound, machine_file, scratch / "0") for bound in bounds}
+        predicted = {bound: forecast(bound, machine_file, scratch / "0-0") for bound in bounds}
     print(table(found, predicted))
-    write(options.json, {"machine": machine(1), "latency": options.latency, "measured": found, "predicted": predicted})
+    write(
+        options.json, {"machine": machine(1), "latency": options.latency, "runs": runs, "medians": found, "predicted": predicted}
+    )
 
 
 def waiting(seconds: float) -> type[EngineWorker]:

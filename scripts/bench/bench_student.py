@@ -1,12 +1,27 @@
-"""The student of the benches: a Qwen2 of 3.2 million weights with a tokenizer of 4,096 words, both made on the spot."""
+"""The students of the benches: Qwen2s with a tokenizer of whole words, both made on the spot."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 VOCABULARY = 4096
 EOS = 0
 
 
-def make_student(folder: Path) -> Path:
+class Shape(NamedTuple):
+    """Of a Qwen2."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    key_heads: int
+    vocabulary: int
+
+
+SMALL = Shape(192, 512, 4, 6, 2, VOCABULARY)  # 3.2 million weights
+
+
+def make_student(folder: Path, shape: Shape = SMALL) -> Path:
     """Its first hidden feature is constant, and EOS reads nothing else: it is never drawn, and no code is patched for that."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -14,18 +29,18 @@ def make_student(folder: Path) -> Path:
 
     from rl_distill.text import CHATML_TEMPLATE
 
-    words = {"<eos>": EOS, "<|im_start|>": 1, "<|im_end|>": 2, **{f"w{index}": index for index in range(3, VOCABULARY)}}
+    words = {"<eos>": EOS, "<|im_start|>": 1, "<|im_end|>": 2, **{f"w{index}": index for index in range(3, shape.vocabulary)}}
     plain = Tokenizer(models.WordLevel(words))
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<eos>", pad_token="<eos>", padding_side="left")
     tokenizer.chat_template = CHATML_TEMPLATE.replace("<|im_end|>", "<eos>")
     config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=2,
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_heads,
         max_position_embeddings=1024,
         tie_word_embeddings=False,
         eos_token_id=EOS,

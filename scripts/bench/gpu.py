@@ -5,8 +5,10 @@
 
 Models of the shapes of Qwen2.5 0.5B and 1.5B with random weights, in bfloat16; nothing is downloaded. MFU is the FLOPs of
 `rl_distill.training.flops` over the seconds and `--flops`, the card's dense bfloat16 rate (989e12: H100 and H200); what
-checkpointing computes again is left out of it. A decoding step reads every weight once: the limit is the rows times the bandwidth
-of a copy, as measured here, over their bytes. Each part runs in a process of its own, which frees the card.
+checkpointing computes again is left out of it. The learner is the one of a single process, and a DeepSpeed rank alone on its card
+at each ZeRO stage of `--zero`. A decoding step reads every weight once: the limit is the rows times the bandwidth of a copy, as
+measured here, over their bytes. The GRPO iteration is that of grpo_step.py. Each part runs in a process of its own, which frees
+the card.
 
 Without a GPU it ends with exit code 2.
 """
@@ -20,39 +22,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from bench_student import VOCABULARY, Shape, make_student
 from turns import at_least_one, in_turn, machine, peers, write
 
-VOCABULARY = 151_936
 Turn = Callable[[], Mapping[str, float]]
 
-
-class Shape(NamedTuple):
-    """Of a Qwen2."""
-
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    key_heads: int
-    vocabulary: int = VOCABULARY
-
-
-SHAPES = {"0.5B": Shape(896, 4864, 24, 14, 2), "1.5B": Shape(1536, 8960, 28, 12, 2)}
-TINY = {"tiny": Shape(64, 128, 2, 4, 2, 512)}
+SHAPES = {"0.5B": Shape(896, 4864, 24, 14, 2, 151_936), "1.5B": Shape(1536, 8960, 28, 12, 2, 151_936)}
+TINY = {"tiny": Shape(64, 128, 2, 4, 2, VOCABULARY)}
 
 
 class Sizes(NamedTuple):
-    """How much of everything: tokens of a row and of a step, rows and tokens of sampling, completions of a GRPO iteration."""
+    """How much of everything: tokens of a row and of a step, rows and tokens of sampling, completions of a GRPO iteration, and
+    of a pass of TRL's."""
 
     contexts: tuple[int, ...]
     step_tokens: int
     rows: tuple[int, ...]
     response: int
     completions: int
+    trl_micro: tuple[int, ...]
 
 
-FULL = Sizes((4096, 16_384), 65_536, (16, 128), 256, 128)
-REHEARSAL = Sizes((128, 256), 512, (4, 8), 16, 16)
+FULL = Sizes((4096, 16_384), 65_536, (16, 128), 256, 128, (8, 32))
+REHEARSAL = Sizes((128, 256), 512, (4, 8), 16, 16, (8, 16))
 
 
 def main() -> None:
@@ -61,6 +53,9 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a small model and small sizes")
     parser.add_argument("--only", nargs="+", choices=("learner", "rollout", "sync", "grpo"), help="parts; none is all")
     parser.add_argument("--engines", nargs="+", choices=("hf", "vllm"), default=["hf", "vllm"])
+    parser.add_argument(
+        "--zero", type=int, nargs="*", choices=(0, 1, 2, 3), default=[2, 3], help="stages of the DeepSpeed learner"
+    )
     parser.add_argument("--flops", type=float, default=989e12, help="the card's dense bfloat16 FLOP/s")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--json", type=Path, help="file to write")
@@ -90,10 +85,10 @@ def main() -> None:
 def learner_jobs(shapes: Mapping[str, Shape], sizes: Sizes, options: Any, folder: Path) -> Any:
     for name, shape in shapes.items():
         for context in sizes.contexts:
-            yield (
-                f"{name}, rows of {context:,}",
-                (learner, shape, context, max(context, sizes.step_tokens), options.device, options.flops),
-            )
+            job = (learner, shape, context, max(context, sizes.step_tokens), options.device, options.flops)
+            yield f"{name}, rows of {context:,}", (*job, None)
+            for stage in options.zero:
+                yield f"{name}, rows of {context:,}, ZeRO {stage}", (*job, stage)
 
 
 def rollout_jobs(shapes: Mapping[str, Shape], sizes: Sizes, options: Any, folder: Path) -> Any:
@@ -111,32 +106,37 @@ def sync_jobs(shapes: Mapping[str, Shape], sizes: Sizes, options: Any, folder: P
 
 
 def grpo_jobs(shapes: Mapping[str, Shape], sizes: Sizes, options: Any, folder: Path) -> Any:
-    """The iteration of grpo_step.py with its own student, on this device."""
+    """The iteration of grpo_step.py with the smallest of these students, on this device."""
     import grpo_step
-    from bench_student import make_student
 
-    job = (make_student(folder / "bench-student"), sizes.completions, "bfloat16" if options.device == "cuda" else "float32")
-    yield grpo_step.OURS, (grpo_step.ours, *job, 16_384, options.device)
-    for micro in (8, sizes.completions):
-        yield f"trl, micro-batch {micro}", (grpo_step.trl, *job, micro, options.device)
+    name, shape = next(iter(shapes.items()))
+    student = make_student(folder / "endless" / name, shape)
+    job = (student, sizes.completions, "bfloat16" if options.device == "cuda" else "float32")
+    yield f"{name}, {grpo_step.OURS}", (grpo_step.ours, *job, 16_384, options.device)
+    for micro in sizes.trl_micro:
+        yield f"{name}, TRL, micro-batch {micro}", (grpo_step.trl, *job, micro, options.device)
 
 
 PARTS = {"learner": learner_jobs, "rollout": rollout_jobs, "sync": sync_jobs, "grpo": grpo_jobs}
 
 
-def learner(shape: Shape, context: int, step_tokens: int, device: Any, flops: float) -> Turn:
-    """Optimizer steps of `step_tokens` in rows of `context`, one row a pass."""
+def learner(shape: Shape, context: int, step_tokens: int, device: Any, flops: float, stage: int | None) -> Turn:
+    """Optimizer steps of `step_tokens` in rows of `context`, one row a pass; `stage` is of ZeRO, None without DeepSpeed."""
     import torch
 
     from rl_distill.algorithms import ALGORITHMS
     from rl_distill.learning.local_learner import LocalLearner
+    from rl_distill.learning.step_plan import plan_step
     from rl_distill.models.vocabulary import arithmetic_tokenizer
     from rl_distill.training.flops import training_flops
     from rl_distill.training.model_shape import counted_shape
     from rl_distill.trajectory import Sample, Trajectory
 
     config = replace(_learner_config(device), micro_batch_tokens=context, gradient_checkpointing=True)
-    made = LocalLearner(model(shape, device), arithmetic_tokenizer(), ALGORITHMS["sft"](), config)
+    if stage is None:
+        made: Any = LocalLearner(model(shape, device), arithmetic_tokenizer(), ALGORITHMS["sft"](), config)
+    else:
+        made = _only_rank(model(shape, device), config, stage)
     chance = torch.Generator().manual_seed(0)
     samples = [
         Sample(
@@ -157,7 +157,8 @@ def learner(shape: Shape, context: int, step_tokens: int, device: Any, flops: fl
 
     def turn() -> Mapping[str, float]:
         started = time.perf_counter()
-        made.step(samples)  # reads its metrics, so the device has finished
+        (share,) = plan_step(samples, made.terms, num_processes=1, max_tokens=context)
+        made.step_share(share)  # reads its metrics, so the device has finished
         seconds = time.perf_counter() - started
         return {
             "seconds": seconds,
@@ -278,6 +279,19 @@ def _engine(shape: Shape, folder: Path, device: Any, name: str, rows: int) -> An
         save_pretrained(model(shape, device).bfloat16().cpu(), tokenizer, folder)
     memory: dict[str, Any] = {"gpu_memory_fraction": 0.5} if device == "cuda" else {"kv_cache_gib": 1.0, "enforce_eager": True}
     return VllmEngine(folder, tokenizer, VllmEngineConfig(max_sequences=rows, max_model_len=2048, **memory), name="bench")
+
+
+def _only_rank(student: Any, config: Any, stage: int) -> Any:
+    """A DeepSpeed learner of one rank, which computes on the GPU if there is one."""
+    from rl_distill.algorithms import ALGORITHMS
+    from rl_distill.cluster.process_setup import free_address
+    from rl_distill.learning.deepspeed_learner import DeepspeedRank, Sharding, join
+    from rl_distill.learning.loss_term import LossTerm
+    from rl_distill.models.vocabulary import arithmetic_tokenizer
+
+    join(0, 1, *free_address(), timeout_seconds=60)
+    terms = [LossTerm(algorithm=ALGORITHMS["sft"]())]
+    return DeepspeedRank(student, arithmetic_tokenizer(), terms, config, Sharding(stage=stage), total_steps=None)
 
 
 def _learner_config(device: Any) -> Any:

@@ -1,6 +1,6 @@
 """Weights from a learner to engines, against a plain copy and what Ray's object store itself can carry.
 
-    python scripts/bench/weight_sync.py [--json FILE] [--mib 256] [--workers 1] [--repeats 5]
+    python scripts/bench/weight_sync.py [--json FILE] [--mib 256] [--workers 1] [--repeats 9]
 
 Both are measured in one run, between processes of one cluster. The peer is the least that must happen: one process puts the same
 arrays into the store, each reader gets them and copies them into memory that it already has. Our own way gathers, digests and
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=256, help="size of the weights in float32")
     parser.add_argument("--workers", type=int, default=1, help="engine workers")
-    parser.add_argument("--repeats", type=at_least_one, default=5)
+    parser.add_argument("--repeats", type=at_least_one, default=9)
     parser.add_argument("--json", type=Path, help="file to write")
     given = parser.parse_args()
 
