@@ -100,6 +100,10 @@ class Algorithm(ABC):
         """Credit that needs the whole step (batch-level normalisation); most algorithms have none."""
         return list(samples)
 
+    def moves(self, sample: Sample) -> bool:
+        """Whether the loss depends on the policy here at all; a sample for which it never does is run without a backward pass."""
+        return True
+
     @abstractmethod
     def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:
         """The micro-batch's share of the step's loss: a pure function, free of state and of any process's rank."""

@@ -163,6 +163,10 @@ class Grpo(Algorithm):
         whitened = whitened_by_token([sample.advantage for sample in samples], lengths)
         return [replace(sample, advantage=value) for sample, value in zip(samples, whitened, strict=True)]
 
+    def moves(self, sample: Sample) -> bool:
+        """An advantage of 0, as in a flat group, is a factor of every surrogate; only a KL in the loss pulls there."""
+        return sample.advantage != 0 or sample.lesson or bool(self.kl_coef and self.kl_place == "loss")
+
     def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:
         mask = batch.loss_mask
         new = policy.logprobs.masked_fill(~mask, 0.0)

@@ -1,6 +1,6 @@
 """A learner that takes a step's gradient apart by what each token's credit is, and changes no weight."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rl_distill.batch import Batch, Candidates, PolicyOutput
 from rl_distill.learning.local_learner import LocalLearner
-from rl_distill.learning.step_plan import plan_step, split
+from rl_distill.learning.step_plan import parted, plan_step, split
 from rl_distill.trajectory import Sample
 
 Slopes = tuple[
@@ -44,10 +44,9 @@ class GradientLearner(LocalLearner):
         (shares,) = plan_step(samples, self.terms, num_processes=1, max_tokens=self.config.micro_batch_tokens)
         self._selections = selections
         self._parts = {name: [torch.zeros_like(one) for one in self.trained] for name in selections}
-        self._credits: dict[int, tuple[float, ...]] = {}
-        self._waiting: Iterator[list[Sample]] = (
-            part for share in shares for part in split(share.samples, self.config.micro_batch_tokens)
-        )
+        self._credits = {id(sample): (0.0,) * len(sample.trajectory.token_ids) for sample in samples}  # of those that stay still
+        moving = (parted(share.term.algorithm, share.samples)[0] for share in shares)
+        self._waiting = (part for of_term in moving for part in [*split(of_term, self.config.micro_batch_tokens)] or [[]])
         self.optimizer.zero_grad(set_to_none=True)
         sums, _ = self.accumulate(shares)
         whole = _flat([torch.zeros_like(one) if one.grad is None else one.grad for one in self.trained])
@@ -66,6 +65,8 @@ class GradientLearner(LocalLearner):
     def _backward(self, loss: Tensor) -> None:
         batch, policy = self._seen
         part = next(self._waiting)
+        if not part:  # nothing of the term moves: the one pass of it has no weight
+            return super()._backward(loss)
         read = (policy.logprobs,) if policy.candidate_logprobs is None else (policy.logprobs, policy.candidate_logprobs)
         slopes = torch.autograd.grad(loss, read, retain_graph=True, materialize_grads=True)
         wanted = batch.loss_mask | batch.lesson_mask

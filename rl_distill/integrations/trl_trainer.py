@@ -30,7 +30,7 @@ from rl_distill.integrations.policy_model import answer_logprobs, causal_model, 
 from rl_distill.integrations.reference import Reference, reference_model
 from rl_distill.integrations.requirements import check_algorithm, check_arguments, checked_tokenizer
 from rl_distill.integrations.step_metrics import Metrics, StepMetrics, summed
-from rl_distill.learning.micro_steps import NEEDED_COLUMNS, credit_metrics
+from rl_distill.learning.micro_steps import NEEDED_COLUMNS, credit_metrics, credit_of
 from rl_distill.models.loading import context_of
 from rl_distill.rollout.collector import Prompter
 from rl_distill.text import PromptFormat
@@ -140,7 +140,7 @@ class AlgorithmTrainer(Trainer):
         if not torch.isfinite(out.loss):
             # The Trainer would log its running mean instead of it, and train on.
             raise RunError(f"the loss is {out.loss.item()} at optimizer step {self.state.global_step}; lower the learning rate")
-        credit = credit_metrics(self.algorithm, samples, policy, out, batch, counts)
+        credit = credit_metrics(self.algorithm, samples, credit_of(out, policy, batch), batch, counts)
         self._step_metrics.add({**_shares(policy, out, batch, counts), **credit})
         loss = out.loss * self.accelerator.num_processes
         return (loss, policy) if return_outputs else loss

@@ -7,7 +7,7 @@ import torch
 
 from rl_distill.algorithms.base import Algorithm, LossOutput, Need
 from rl_distill.batch import Batch, PolicyOutput, Totals, collate
-from rl_distill.learning.step_plan import TermShare, split
+from rl_distill.learning.step_plan import TermShare, parted, split
 from rl_distill.trajectory import Sample
 
 Forward = Callable[[Batch], PolicyOutput]
@@ -35,7 +35,8 @@ def accumulate(
 ) -> dict[str, float]:
     """Run forward and backward over this process's share of a term; gradients add up in the parameters.
 
-    The term's weight multiplies the gradient, not the metrics. Returns sums that add up over processes: see `term_metrics`.
+    Samples that cannot move the policy are run forward only, for the metrics. The term's weight multiplies the gradient, not the
+    metrics. Returns sums that add up over processes: see `term_metrics`.
     """
     algorithm, counts = share.term.algorithm, share.counts.to(torch.device(device))
     if not algorithm.imitates_lessons and any(sample.lesson for sample in share.samples):
@@ -45,25 +46,37 @@ def accumulate(
     columns = {column for need in algorithm.needs for column in NEEDED_COLUMNS[need]}
     sums: dict[str, torch.Tensor] = {}
     padded = 0
-    micro_batches = list(split(share.samples, max_tokens))
-    for place in range(share.passes):
-        part = micro_batches[place] if place < len(micro_batches) else share.filler
+
+    def run(part: Sequence[Sample]) -> tuple[Batch, PolicyOutput, LossOutput]:
         batch = collate(part, pad_id=pad_id, sources=share.sources, dtype=counts.tokens.dtype, columns=columns)
         batch = batch.to(counts.tokens.device)
         policy = forward(batch)
-        out = algorithm.loss(policy, batch, counts)
-        if place >= len(micro_batches):
-            backward(0.0 * out.loss)
-            continue
-        shares = {"loss": out.loss.detach(), **out.metrics, **credit_metrics(algorithm, part, policy, out, batch, counts)}
+        return batch, policy, algorithm.loss(policy, batch, counts)
+
+    def count(part: Sequence[Sample], batch: Batch, policy: PolicyOutput, out: LossOutput, credit: torch.Tensor) -> None:
+        nonlocal padded
+        found = {"loss": out.loss.detach(), **out.metrics, **credit_metrics(algorithm, part, credit, batch, counts)}
         if policy.entropy is not None:
-            shares["policy/entropy"] = (policy.entropy * batch.loss_mask).sum() / counts.tokens.sum()
-        backward(share.term.weight * out.loss)
-        for path, value in shares.items():
+            found["policy/entropy"] = (policy.entropy * batch.loss_mask).sum() / counts.tokens.sum()
+        for path, value in found.items():
             sums[path] = sums.get(path, 0.0) + value
         padded += batch.token_ids.numel()
+
+    moving, still = (list(split(part, max_tokens)) for part in parted(algorithm, share.samples))
+    with torch.no_grad():
+        for place in range(share.still_passes):
+            part = still[place] if place < len(still) else share.filler
+            batch, policy, out = run(part)
+            if place < len(still):
+                count(part, batch, policy, out, torch.zeros_like(policy.logprobs))
+    for place in range(share.passes):
+        part = moving[place] if place < len(moving) else share.filler
+        batch, policy, out = run(part)
+        if place < len(moving):
+            count(part, batch, policy, out, credit_of(out, policy, batch))
+        backward((share.term.weight if place < len(moving) else 0.0) * out.loss)
     return {path: float(value) for path, value in sums.items()} | {
-        MICRO_BATCHES: float(len(micro_batches)),
+        MICRO_BATCHES: float(len(moving) + len(still)),
         REAL_TOKENS: float(sum(len(sample.trajectory.token_ids) for sample in share.samples)),
         PADDED_TOKENS: float(padded),
     }
@@ -84,13 +97,13 @@ def term_metrics(share: TermShare, sums: Sequence[Mapping[str, float]]) -> dict[
 
 
 def credit_metrics(
-    algorithm: Algorithm, samples: Sequence[Sample], policy: PolicyOutput, out: LossOutput, batch: Batch, counts: Totals
+    algorithm: Algorithm, samples: Sequence[Sample], credit: torch.Tensor, batch: Batch, counts: Totals
 ) -> dict[str, torch.Tensor]:
     """What the loss really does to each token, whatever it says: credit = -d loss / d log-prob, > 0 where a token is imitated.
 
-    Where a teacher is compared at other tokens too, each of them has its own.
+    Args:
+        credit: [B, T], or [B, T, 1 + K] where a teacher is compared at other tokens too and each of them has its own.
     """
-    credit = _credit(out.loss if out.credited is None else out.credited, policy, batch)  # [B, T], or [B, T, 1 + K]
     metrics = {
         "credit/weighted_fraction": (credit != 0).reshape(*batch.loss_mask.shape, -1).any(dim=-1).sum() / counts.tokens.sum(),
         "credit/positive": credit.clamp(min=0).sum(),
@@ -104,7 +117,9 @@ def credit_metrics(
     return metrics
 
 
-def _credit(loss: torch.Tensor, policy: PolicyOutput, batch: Batch) -> torch.Tensor:
+def credit_of(out: LossOutput, policy: PolicyOutput, batch: Batch) -> torch.Tensor:
+    """-d loss / d log-prob of what was read of the student: [B, T], or [B, T, 1 + K] with a teacher's candidates."""
+    loss = out.loss if out.credited is None else out.credited
     if policy.candidate_logprobs is None:
         (slope,) = torch.autograd.grad(loss, policy.logprobs, retain_graph=True)
         return -slope.masked_fill(~batch.loss_mask, 0.0)

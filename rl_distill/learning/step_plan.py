@@ -6,6 +6,7 @@ Everything here is a function of the step's samples, so that whoever computes it
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rl_distill.algorithms.base import Algorithm
 from rl_distill.batch import Totals, source_names, totals
 from rl_distill.learning.cutting import cut
 from rl_distill.learning.loss_term import LossTerm
@@ -18,8 +19,9 @@ class TermShare:
 
     samples  this process's; none where there are fewer units than processes
     sources, counts  of the whole term, over all processes
-    passes   backward passes that every process makes: sharded gradients are reduced inside them
-    filler   a unit that is run without weight until that number is reached
+    passes   with a backward pass that every process makes, one at least: sharded gradients are reduced inside them
+    still_passes  without one, for the samples that cannot move the policy
+    filler   a unit that is run without weight until these numbers are reached
     """
 
     term: LossTerm
@@ -27,6 +29,7 @@ class TermShare:
     sources: tuple[str, ...]
     counts: Totals
     passes: int
+    still_passes: int
     filler: Sequence[Sample]
 
 
@@ -51,12 +54,31 @@ def plan_step(
             continue
         sources = source_names(of_term)
         counts = totals(of_term, sources)
-        shares = divide(of_term, num_processes)
-        passes = max(sum(1 for _ in split(share, max_tokens)) for share in shares)
+        shares, still_shares = (divide(part, num_processes) for part in parted(term.algorithm, of_term))
+        passes, still_passes = (
+            max(sum(1 for _ in split(share, max_tokens)) for share in of_part) for of_part in (shares, still_shares)
+        )
         filler = min(units_of(of_term), key=_width)
-        for process, share in zip(plan, shares, strict=True):
-            process.append(TermShare(term=term, samples=share, sources=sources, counts=counts, passes=passes, filler=filler))
+        for process, share, still in zip(plan, shares, still_shares, strict=True):
+            made = TermShare(
+                term=term,
+                samples=[*share, *still],
+                sources=sources,
+                counts=counts,
+                passes=max(1, passes),
+                still_passes=still_passes,
+                filler=filler,
+            )
+            process.append(made)
     return [tuple(process) for process in plan]
+
+
+def parted(algorithm: Algorithm, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Samples of units that can move the policy, and of those that cannot; each in order."""
+    parts: tuple[list[Sample], list[Sample]] = ([], [])
+    for unit in units_of(samples):
+        parts[not any(algorithm.moves(sample) for sample in unit)].extend(unit)
+    return parts
 
 
 def divide(samples: Sequence[Sample], count: int) -> list[list[Sample]]:

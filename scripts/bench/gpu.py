@@ -112,9 +112,9 @@ def grpo_jobs(shapes: Mapping[str, Shape], sizes: Sizes, options: Any, folder: P
     name, shape = next(iter(shapes.items()))
     student = make_student(folder / "endless" / name, shape)
     job = (student, sizes.completions, "bfloat16" if options.device == "cuda" else "float32")
-    yield f"{name}, {grpo_step.OURS}", (grpo_step.ours, *job, 16_384, options.device)
+    yield f"{name}, {grpo_step.OURS}", (grpo_step.ours, *job, 16_384, 0.0, options.device)
     for micro in sizes.trl_micro:
-        yield f"{name}, TRL, micro-batch {micro}", (grpo_step.trl, *job, micro, options.device)
+        yield f"{name}, TRL, micro-batch {micro}", (grpo_step.trl, *job, micro, 0.0, options.device)
 
 
 PARTS = {"learner": learner_jobs, "rollout": rollout_jobs, "sync": sync_jobs, "grpo": grpo_jobs}

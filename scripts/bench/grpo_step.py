@@ -5,7 +5,7 @@
 A Qwen2 of 3.2 million weights that never ends a response by itself; each response ends at a length drawn beforehand (log-normal:
 median 60, mean about 95, at most 512, as a trained student's are), so that both sample and train on the same number of tokens.
 TRL pads a batch to its longest row and generates all completions in one call; it is tried at several micro-batches, and the ratio
-is to its best. Peers run in turn; figures are medians.
+is to its best. `--flat` is the share of groups whose attempts all get the same reward. Peers run in turn; figures are medians.
 """
 
 import argparse
@@ -34,6 +34,7 @@ def main() -> None:
         "--trl-micro", type=int, nargs="+", default=[16, 128], help="TRL's per-device batch sizes; 0: without TRL"
     )
     parser.add_argument("--micro-tokens", type=at_least_one, default=4096, help="our micro_batch_tokens")
+    parser.add_argument("--flat", type=float, default=0.0, help="share of the groups with equal rewards")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
@@ -44,8 +45,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         student = make_student(Path(folder) / "student")
         job = (student, options.completions, options.precision)
-        setups: dict[str, tuple[Any, ...]] = {OURS: (ours, *job, options.micro_tokens)}
-        setups |= {f"trl, micro-batch {size}": (trl, *job, size) for size in options.trl_micro if size}
+        setups: dict[str, tuple[Any, ...]] = {OURS: (ours, *job, options.micro_tokens, options.flat)}
+        setups |= {f"trl, micro-batch {size}": (trl, *job, size, options.flat) for size in options.trl_micro if size}
         with peers(setups, options.threads) as up:
             found = in_turn(up, options.repeats)
             resident = {name: peer.resident for name, peer in up.items()}
@@ -54,7 +55,7 @@ def main() -> None:
     ratio = best / found[OURS]["seconds"] if best else None
     print(table(found, tokens, resident))
     print(f"\nratio to TRL at its best micro-batch: {ratio:.2f}" if ratio else "")
-    result = {"machine": machine(options.threads), "completions": options.completions, "tokens": tokens}
+    result = {"machine": machine(options.threads), "completions": options.completions, "tokens": tokens, "flat": options.flat}
     write(options.json, result | {"precision": options.precision, "medians": found, "ratio_vs_trl": ratio})
 
 
@@ -70,13 +71,14 @@ def prompts(count: int) -> list[list[int]]:
     return [chance.integers(8, VOCABULARY, int(chance.integers(8, PROMPT + 1))).tolist() for _ in range(count)]
 
 
-def reward(token_ids: Sequence[int]) -> float:
-    """As good as none to compute, and different within a group."""
-    return float(sum(token_ids) % 2)
+def rewards_of(answers: Sequence[Sequence[int]], flat: float) -> list[float]:
+    """As good as none to compute; equal in the first groups, different within the others."""
+    equal = round(flat * len(answers) / GROUP) * GROUP
+    return [float(place < equal or sum(token_ids) % 2) for place, token_ids in enumerate(answers)]
 
 
 def ours(
-    student: Path, completions: int, precision: Any, micro_tokens: int, device: Any = "cpu"
+    student: Path, completions: int, precision: Any, micro_tokens: int, flat: float = 0.0, device: Any = "cpu"
 ) -> Callable[[], Mapping[str, float]]:
     from rl_distill.algorithms import Grpo
     from rl_distill.learning.learner import LearnerConfig
@@ -118,7 +120,8 @@ def ours(
         started = time.perf_counter()
         attempts = generate_checked(engine, [replace(one, seed=one.seed + version * completions) for one in requests])
         sampled = time.perf_counter()
-        scored = [replace(one, score=Score(value=reward(one.token_ids[-one.num_sampled :]), verdict=None)) for one in attempts]
+        rewards = rewards_of([one.token_ids[-one.num_sampled :] for one in attempts], flat)
+        scored = [replace(one, score=Score(value=value, verdict=None)) for one, value in zip(attempts, rewards, strict=True)]
         groups = [
             Group(problem=problem, trajectories=tuple(scored[place * GROUP : (place + 1) * GROUP]))
             for place, problem in enumerate(problems)
@@ -141,7 +144,9 @@ def ours(
     return turn
 
 
-def trl(student: Path, completions: int, precision: str, micro: int, device: str = "cpu") -> Callable[[], Mapping[str, float]]:
+def trl(
+    student: Path, completions: int, precision: str, micro: int, flat: float = 0.0, device: str = "cpu"
+) -> Callable[[], Mapping[str, float]]:
     """One iteration is one optimizer step; the trainer is stopped after it and goes on from where it stands in the next turn."""
     from datasets import Dataset
     from transformers import StoppingCriteria, StoppingCriteriaList
@@ -185,7 +190,7 @@ def trl(student: Path, completions: int, precision: str, micro: int, device: str
             return found
 
     def rewards(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
-        return [reward(token_ids) for token_ids in completion_ids]
+        return rewards_of(completion_ids, flat)
 
     settings = GRPOConfig(
         **trl_settings(student.parent / f"trl-{micro}", micro=micro, rows=completions, rate=RATE, device=device),

@@ -121,6 +121,22 @@ def test_a_step_of_two_sources_one_with_fewer_units_than_ranks(count, stage, fle
     assert furthest(weights(alone), weights(together)) < 1e-5
 
 
+@pytest.mark.parametrize(("count", "stage"), LAYOUTS)
+def test_a_step_with_flat_groups_which_are_run_without_a_backward_pass(count, stage, fleet):
+    algorithm = ALGORITHMS["dr_grpo"]()
+    moving = samples_of(algorithm)
+    flat = [replace(sample, advantage=0.0) for sample in moving]
+    alone, together = (
+        in_one_process(spec(LossTerm(algorithm=algorithm))),
+        fleet(spec(LossTerm(algorithm=algorithm)), count, stage),
+    )
+    for samples in ([*flat, *moving[:2]], flat, [*moving, *flat[:1]]):
+        expected, found = alone.step(samples).metrics, together.step(samples).metrics
+        for path in expected.keys() - {"learner/micro_batches", "learner/padding_fraction"}:
+            assert found[path] == pytest.approx(expected[path], rel=1e-5, abs=1e-5), path
+    assert furthest(weights(alone), weights(together)) < 1e-5
+
+
 @pytest.mark.parametrize(("count", "stage"), [(2, 0), (2, 1), (2, 2), (2, 3)])
 def test_a_checkpoint_of_any_layout_goes_on_in_any_other(count, stage, fleet, tmp_path: Path):
     algorithm = ALGORITHMS["redi"]()

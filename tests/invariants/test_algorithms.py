@@ -15,7 +15,7 @@ from rl_distill.batch import PolicyOutput, collate, source_names, totals
 from rl_distill.config import dump, parse
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.micro_steps import accumulate, term_metrics
-from rl_distill.learning.step_plan import TermShare, split
+from rl_distill.learning.step_plan import TermShare, parted, split
 from rl_distill.models.logprobs import policy_output
 from rl_distill.trajectory import Group, Score
 
@@ -51,13 +51,15 @@ def step(model, algorithm, samples, max_tokens: int):
         )
 
     sources = source_names(samples)
+    moving, still = parted(algorithm, samples)
     share = TermShare(
         term=LossTerm(algorithm=algorithm),
         samples=samples,
         sources=sources,
         counts=totals(samples, sources, torch.float64),
-        passes=len(list(split(samples, max_tokens))),
-        filler=(),
+        passes=max(1, len(list(split(moving, max_tokens)))),
+        still_passes=len(list(split(still, max_tokens))),
+        filler=samples[:1],
     )
     metrics = term_metrics(share, [accumulate(share, forward, pad_id=0, max_tokens=max_tokens)])
     return metrics, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
