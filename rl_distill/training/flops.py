@@ -21,8 +21,10 @@ def scored_flops(shape: ModelShape, who: str, work: WorkCounts) -> float:
 
 
 def trained_flops(shape: ModelShape, work: WorkCounts, *, checkpointing: bool) -> float:
-    """Of the rows that were trained on."""
-    return training_flops(shape, **_rows("training", work), checkpointing=checkpointing)
+    """Of the rows that were trained on, and of those that stood beside them without credit."""
+    return training_flops(shape, **_rows("training", work), checkpointing=checkpointing) + forward_flops(
+        shape, **_rows("still", work)
+    )
 
 
 def forward_flops(shape: ModelShape, *, tokens: float, squares: float, logits: float = 0) -> float:

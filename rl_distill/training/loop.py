@@ -14,6 +14,7 @@ from rl_distill.algorithms.base import REFERENCE_NEEDS, Need
 from rl_distill.learning.learner import Learner
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.scorer import Scorer, annotate_groups
+from rl_distill.learning.step_plan import parted
 from rl_distill.tracking.metric_names import explain
 from rl_distill.training.sources import Source
 from rl_distill.training.weight_sync import WeightSync
@@ -154,17 +155,22 @@ def train(parts: Parts, progress: Progress, after_step: AfterStep) -> Progress:
             generated_tokens=progress.generated_tokens + sum(feed.source.generated_tokens for feed in parts.feeds),
             trained_tokens=progress.trained_tokens + sum(sample.trajectory.num_sampled for sample in samples),
             seconds=progress.seconds + ended - started,
-            work=added([progress.work, _work(parts, credit, samples)]),
+            work=added([progress.work, _work(parts, credit)]),
         )
         after_step(progress, Step(credit=credit, metrics=metrics))
     return progress
 
 
-def _work(parts: Parts, credit: Mapping[str, Credit], samples: Sequence[Sample]) -> WorkCounts:
+def _work(parts: Parts, credit: Mapping[str, Credit]) -> WorkCounts:
     """Of one step."""
     sampled = [feed.source.work for feed in parts.feeds]
     scored = [share.scored for share in credit.values()]
-    return added([{"steps": 1}, *sampled, *scored, row_work("training", [sample.trajectory for sample in samples])])
+    trained = [
+        row_work(how, [sample.trajectory for sample in part])
+        for feed in parts.feeds
+        for how, part in zip(("training", "still"), parted(feed.term.algorithm, credit[feed.term.source].samples), strict=True)
+    ]
+    return added([{"steps": 1}, *sampled, *scored, *trained])
 
 
 def _credited(feed: Feed, groups: Sequence[Group], parts: Parts) -> Credit:

@@ -2,9 +2,10 @@
 
     sampling/prompts, prompt_tokens, prompt_squares   distinct prompts of a shard: each is read once
     sampling/attempts, tokens, context                responses; positions that their tokens looked back at
-    training|reference|teacher|proximal/rows, tokens, squares, logits
+    training|still|reference|teacher|proximal/rows, tokens, squares, logits
                                                       whole rows that went through a model; squares of their lengths; positions
-                                                      whose next-token distribution was looked at
+                                                      whose next-token distribution was looked at; `still` are rows of a step
+                                                      that could not move the policy and so were not run backward
     steps                                             steps of the loop that were counted
 
 Padding, and computing anything twice, is not counted: neither depends on what was learnt.
@@ -44,7 +45,7 @@ def row_work(model: str, rows: Sequence[Trajectory]) -> WorkCounts:
     """Of whole rows that went through a model, forward or forward and backward.
 
     Args:
-        model: training, reference, teacher or proximal.
+        model: training, still, reference, teacher or proximal.
     """
     lengths = [len(row.token_ids) for row in rows]
     return {

@@ -43,6 +43,18 @@ def test_every_stage_counts_what_it_did_the_cached_base_too(tmp_path, capsys) ->
     assert "all stages once" in printed and (tmp_path / "second" / "run" / "costs" / "costs.json").exists()
 
 
+def test_attempts_of_flat_groups_are_counted_apart(tmp_path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, rolled_out(steps=2, algorithm={"name": "grpo", "kl_coef": 0.0})).path)
+    train(recipe, say=lambda line: None)
+    result = results(recipe.folder)["grpo"]
+    work = result["work"]
+    assert work["training/logits"] + work["still/logits"] == result["trained_tokens"]
+    groups = [json.loads(line) for line in (recipe.folder / "trajectories/rollouts.jsonl").read_text().splitlines()]
+    scores = [[one["score"]["value"] for one in group["trajectories"]] for group in groups]
+    assert sum(map(len, scores)) == work["sampling/attempts"]
+    assert work["still/rows"] == sum(len(group) for group in scores if min(group) == max(group)) > 0
+
+
 def test_the_books_go_on_where_a_run_does(tmp_path) -> None:
     """A stage that has lost its folder goes on from its last checkpoint: its last evaluation alone is done again."""
     recipe = load_recipe(write_recipe(tmp_path, rolled_out(steps=3), evaluation=EVALUATION | {"every_steps": 1}).path)

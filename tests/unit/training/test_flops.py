@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from rl_distill.algorithms.grpo import Grpo
 from rl_distill.algorithms.sft import Sft
 from rl_distill.cluster.memory import ModelSize
 from rl_distill.learning.learner import LearnerConfig
@@ -18,9 +20,9 @@ from rl_distill.models.loading import Architecture
 from rl_distill.models.vocabulary import arithmetic_tokenizer
 from rl_distill.rollout.engine import Request, Sampling
 from rl_distill.rollout.hf_engine import HfEngine, HfEngineConfig
-from rl_distill.training.flops import decoding_flops, forward_flops, training_flops
+from rl_distill.training.flops import decoding_flops, forward_flops, trained_flops, training_flops
 from rl_distill.training.model_shape import ModelShape, shape_of
-from rl_distill.training.work_counts import row_work, sampling_work
+from rl_distill.training.work_counts import added, row_work, sampling_work
 from rl_distill.trajectory import Sample, Trajectory
 
 TOKENIZER = arithmetic_tokenizer()
@@ -63,6 +65,18 @@ def test_a_training_step_takes_the_flops_of_the_formula(checkpointing: bool, tol
         learner.step([Sample(trajectory=row) for row in rows()])
     expected = training_flops(shape(learner.model), **counts("training", rows()), checkpointing=checkpointing)
     assert counter.get_total_flops() == pytest.approx(expected, rel=tolerance)
+
+
+def test_a_step_with_flat_groups_takes_the_flops_of_the_formula() -> None:
+    """Half of the attempts have no credit, and cost a forward pass each."""
+    config = LearnerConfig(schedule="constant", warmup_steps=0, logprob_chunk_tokens=16)
+    learner = LocalLearner(SIZES.build(TOKENIZER), TOKENIZER, Grpo(kl_coef=0.0), config)
+    attempts = [replace(row, behavior_logprobs=(-3.0,) * len(row.token_ids)) for row in rows(8)]
+    samples = [Sample(trajectory=one, advantage=credit) for one, credit in zip(attempts, (1, -1, 0, 0) * 2, strict=True)]
+    work = added([row_work("training", attempts[:4]), row_work("still", attempts[4:])])  # all of one length
+    with counted() as counter:
+        learner.step(samples)
+    assert counter.get_total_flops() == pytest.approx(trained_flops(shape(learner.model), work, checkpointing=False), rel=0.001)
 
 
 def test_scoring_takes_the_flops_of_the_formula() -> None:
