@@ -13,15 +13,19 @@ def raw(rewards: Sequence[float]) -> list[float]:
 
 
 def group_center(rewards: Sequence[float]) -> list[float]:
-    """R_i - mean R (Dr. GRPO, arXiv:2503.20783)."""
+    """R_i - mean R (Dr. GRPO, arXiv:2503.20783); exactly 0 for all when they are equal."""
+    if max(rewards) == min(rewards):
+        return [0.0] * len(rewards)
     mean = fmean(rewards)
     return [reward - mean for reward in rewards]
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
-    """R_i - mean of the other rewards (RLOO, arXiv:2402.14740); needs two or more."""
+    """R_i - mean of the other rewards (RLOO, arXiv:2402.14740); exactly 0 for all when they are equal. Needs two or more."""
     if len(rewards) < 2:
         raise ValueError(f"leave_one_out: a group of {len(rewards)} has no other rewards; sample two or more attempts")
+    if max(rewards) == min(rewards):
+        return [0.0] * len(rewards)
     total, others = sum(rewards), len(rewards) - 1
     return [reward - (total - reward) / others for reward in rewards]
 
@@ -31,8 +35,8 @@ def standardized(rewards: Sequence[float], std: StdKind, eps: float) -> list[flo
     centered = group_center(rewards)
     divisor = len(rewards) - (std == "sample")
     deviation = (sum(value * value for value in centered) / max(1, divisor)) ** 0.5
-    if max(rewards) == min(rewards):
-        return [0.0] * len(rewards)
+    if not any(centered):
+        return centered
     return [value / (deviation + eps) for value in centered]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal
 
-from rl_distill.algorithms.advantages import StdKind
+from rl_distill.algorithms.advantages import StdKind, group_center
 from rl_distill.algorithms.base import LossOutput, Need
 from rl_distill.algorithms.grpo import Grpo, RatioName
 from rl_distill.algorithms.reductions import row_sum
@@ -120,7 +120,7 @@ class Exgrpo(Grpo):
         paid: dict[int | None, float] = {one.dialogue: one.paid for one in found}
         bonuses = [self.delta * paid.get(one.dialogue, 0.0) for one, _ in full]
         if self.coherence == "gain":
-            centred = [bonus - fmean(bonuses) for bonus in bonuses]
+            centred = group_center(bonuses) if bonuses else []
             return self._credited(*_columns(full), added=centred) + self._credited(*_columns(others))
         raised = [(one, reward + bonus) for (one, reward), bonus in zip(full, bonuses, strict=True)]
         return self._credited(*_columns([*raised, *others]))

@@ -164,7 +164,12 @@ class Grpo(Algorithm):
         return [replace(sample, advantage=value) for sample, value in zip(samples, whitened, strict=True)]
 
     def moves(self, sample: Sample) -> bool:
-        """An advantage of 0, as in a flat group, is a factor of every surrogate; only a KL in the loss pulls there."""
+        """An advantage of 0, as in a flat group, is a factor of every surrogate; only a KL in the loss pulls there.
+
+        A subclass from elsewhere may have another loss, so there every sample moves until it says otherwise itself.
+        """
+        if not type(self).__module__.startswith("rl_distill."):
+            return True
         return sample.advantage != 0 or sample.lesson or bool(self.kl_coef and self.kl_place == "loss")
 
     def loss(self, policy: PolicyOutput, batch: Batch, totals: Totals) -> LossOutput:

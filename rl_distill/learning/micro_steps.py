@@ -63,18 +63,20 @@ def accumulate(
         padded += batch.token_ids.numel()
 
     moving, still = (list(split(part, max_tokens)) for part in parted(algorithm, share.samples))
-    with torch.no_grad():
+    weight: torch.Tensor | float = share.term.weight
+    with torch.no_grad():  # before the others: what is not finite here must reach a backward pass, and with it every rank
         for place in range(share.still_passes):
             part = still[place] if place < len(still) else share.filler
             batch, policy, out = run(part)
             if place < len(still):
                 count(part, batch, policy, out, torch.zeros_like(policy.logprobs))
+                weight = weight * torch.where(out.loss.isfinite(), 1.0, math.nan)
     for place in range(share.passes):
         part = moving[place] if place < len(moving) else share.filler
         batch, policy, out = run(part)
         if place < len(moving):
             count(part, batch, policy, out, credit_of(out, policy, batch))
-        backward((share.term.weight if place < len(moving) else 0.0) * out.loss)
+        backward((weight if place < len(moving) else 0.0 * weight) * out.loss)
     return {path: float(value) for path, value in sums.items()} | {
         MICRO_BATCHES: float(len(moving) + len(still)),
         REAL_TOKENS: float(sum(len(sample.trajectory.token_ids) for sample in share.samples)),

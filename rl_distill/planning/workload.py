@@ -82,7 +82,10 @@ class Workload:
 
     @property
     def flops(self) -> float:
-        """Of student, reference and teacher, as `max_flops` counts them: a prompt once for the attempts that share it."""
+        """Of student, reference and teacher, as `max_flops` counts them: a prompt once for the attempts that share it.
+
+        An upper bound where attempts of flat groups are run forward only: nobody knows beforehand how many there will be.
+        """
         rows = [row for unit in self.units for row in unit]
         counts = {
             "tokens": sum(tokens for tokens, _ in rows),

@@ -66,7 +66,8 @@ def case(
         "max_staleness": ahead,
     }
     learner = {"learning_rate": 1e-9, "schedule": "constant", "warmup_steps": 0, "micro_batch_tokens": 4096}
-    algorithm = {"name": "grpo", "kl_coef": 0, **({"correction": "token_tis"} if ahead else {})}
+    # whitening gives flat groups credit too: without, they would be run forward only, which no plan can know
+    algorithm = {"name": "grpo", "kl_coef": 0, "whitening": "token", **({"correction": "token_tis"} if ahead else {})}
     stage = {"name": "grpo", "algorithm": algorithm, "source": source, "learner": learner, "steps": 14}
     cluster = {"name": "ray", "learner": {"ranks": ranks}, "engine": {"workers": engines}, "object_store_mib": 200}
     return {

@@ -137,6 +137,21 @@ def test_a_step_with_flat_groups_which_are_run_without_a_backward_pass(count, st
     assert furthest(weights(alone), weights(together)) < 1e-5
 
 
+@pytest.mark.parametrize(("count", "stage"), [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3)])
+def test_a_loss_that_is_not_finite_skips_the_step_although_it_was_run_without_a_backward_pass(count, stage, fleet):
+    def at(sample, logprob: float):
+        length = len(sample.trajectory.token_ids)
+        return replace(sample, trajectory=replace(sample.trajectory, proximal_logprobs=(logprob,) * length))
+
+    algorithm = ALGORITHMS["dr_grpo"]()
+    moving = samples_of(algorithm)
+    learner = fleet(spec(LossTerm(algorithm=algorithm)), count, stage)
+    start = weights(learner)
+    overflown = replace(at(moving[0], -1e5), advantage=0.0)
+    assert learner.step([*(at(sample, -1.0) for sample in moving), overflown]).metrics["learner/skipped"] == 1
+    assert furthest(weights(learner), start) == 0
+
+
 @pytest.mark.parametrize(("count", "stage"), [(2, 0), (2, 1), (2, 2), (2, 3)])
 def test_a_checkpoint_of_any_layout_goes_on_in_any_other(count, stage, fleet, tmp_path: Path):
     algorithm = ALGORITHMS["redi"]()

@@ -51,7 +51,8 @@ def rolled(tiny_recipe: Callable[..., RecipeFile], cli: Callable[..., tuple[int,
     """A finished GRPO run of such a student: its recipe file, the rows it trained on, the attempts it recorded."""
 
     def run() -> tuple[RecipeFile, list[tuple[int, ...]], list[Trajectory]]:
-        recipe = tiny_recipe(rolled_out(), student=bytewise(), alarms={"flat_reward": {"action": "ignore"}})
+        everything = {"name": "grpo", "kl_coef": 0.04}  # a KL pulls at attempts without credit too
+        recipe = tiny_recipe(rolled_out(algorithm=everything), student=bytewise(), alarms={"flat_reward": {"action": "ignore"}})
         with trained_rows() as rows:
             assert cli("train", recipe.path)[0] == 0
         recorded = [one for group in read_groups(recipe.run_dir / ROLLOUTS) for one in group.trajectories]

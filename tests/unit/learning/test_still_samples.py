@@ -7,6 +7,8 @@ import torch
 from mixed_step import CONFIG, SHAPE, TOKENIZER, gradient, sample
 
 from rl_distill.algorithms import ALGORITHMS, Grpo
+from rl_distill.algorithms.advantages import group_center, leave_one_out, standardized
+from rl_distill.algorithms.base import LossOutput
 from rl_distill.learning.local_learner import LocalLearner
 from rl_distill.learning.loss_term import LossTerm
 from rl_distill.learning.step_plan import plan_step
@@ -59,3 +61,34 @@ def test_a_step_of_flat_groups_alone_still_is_a_step_of_the_optimizer():
     metrics = learner.step(FLAT).metrics
     assert metrics["gradient/norm"] == 0 and metrics["update/norm"] > 0
     assert not torch.equal(learner.trained[0], before)
+
+
+def test_an_algorithm_from_elsewhere_is_run_backward_throughout():
+    """Its loss may read the policy where the credit is 0."""
+
+    class Imitating(Grpo):
+        def loss(self, policy, batch, totals):
+            out = super().loss(policy, batch, totals)
+            return LossOutput(out.loss - (policy.logprobs * batch.loss_mask).sum(), out.metrics)
+
+    whole, _ = gradient(FLAT, Imitating(kl_coef=0.0))
+    assert whole.norm() > 0
+
+
+def test_a_loss_that_is_not_finite_reaches_a_backward_pass():
+    """By which alone the ranks of DeepSpeed learn of it, so that all skip the step."""
+    overflown = replace(FLAT[0].trajectory, proximal_logprobs=(-1e5,) * len(FLAT[0].trajectory.token_ids))
+    learner = LocalLearner(SHAPE.build(TOKENIZER), TOKENIZER, Grpo(kl_coef=0.0), CONFIG)
+    proximal = [
+        replace(one, trajectory=replace(one.trajectory, proximal_logprobs=one.trajectory.behavior_logprobs)) for one in MIXED
+    ]
+    samples = [*proximal, replace(FLAT[0], trajectory=overflown)]
+    (shares,) = plan_step(samples, learner.terms, num_processes=1, max_tokens=10_000)
+    learner.accumulate(shares)
+    assert all(parameter.grad.isnan().any() for parameter in learner.trained)
+
+
+@pytest.mark.parametrize("rewards", [(0.1,) * 3, (0.05,) * 3, (0.7,) * 8])
+def test_equal_rewards_give_no_credit_at_all(rewards):
+    """Not even what rounding leaves of a mean."""
+    assert {*standardized(rewards, "sample", 1e-6), *group_center(rewards), *leave_one_out(rewards)} == {0.0}
