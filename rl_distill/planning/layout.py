@@ -115,7 +115,10 @@ def credit_seconds(work: Workload, layout: Layout, hardware: Hardware) -> float:
 
 
 def train_seconds(work: Workload, layout: Layout, hardware: Hardware) -> float:
-    """Of the optimizer steps of a round: the slowest rank's passes, the exchange of gradients (not overlapped), the update."""
+    """Of the optimizer steps of a round: the slowest rank's passes, the exchange of gradients (not overlapped), the update.
+
+    As if every attempt had credit: nobody knows beforehand how many groups will be flat, which are run forward only.
+    """
     places, learner = layout.learner, work.learner
     speed = learn_speed(hardware, precision=learner.precision)
     crowded, total = hardware.slowdown(layout.on_a_host(places.ranks)), 0.0

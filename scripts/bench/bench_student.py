@@ -1,7 +1,7 @@
 """The students of the benches: Qwen2s with a tokenizer of whole words, both made on the spot."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 VOCABULARY = 4096
 EOS = 0
@@ -25,7 +25,7 @@ def make_student(folder: Path, shape: Shape = SMALL) -> Path:
     """Its first hidden feature is constant, and EOS reads nothing else: it is never drawn, and no code is patched for that."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
     from rl_distill.text import CHATML_TEMPLATE
 
@@ -34,21 +34,7 @@ def make_student(folder: Path, shape: Shape = SMALL) -> Path:
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<eos>", pad_token="<eos>", padding_side="left")
     tokenizer.chat_template = CHATML_TEMPLATE.replace("<|im_end|>", "<eos>")
-    config = Qwen2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        max_position_embeddings=1024,
-        tie_word_embeddings=False,
-        eos_token_id=EOS,
-        pad_token_id=EOS,
-        bos_token_id=None,
-    )
-    torch.manual_seed(0)
-    model = Qwen2ForCausalLM(config)
+    model = qwen2(shape, max_position_embeddings=1024, tie_word_embeddings=False, pad_token_id=EOS)
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 0] = 1.0
         model.lm_head.weight[:, 0] = 0.0
@@ -58,3 +44,23 @@ def make_student(folder: Path, shape: Shape = SMALL) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def qwen2(shape: Shape, **settings: Any) -> Any:
+    """Seeded random weights; `settings` are further ones of `Qwen2Config`."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_heads,
+        bos_token_id=None,
+        eos_token_id=EOS,
+        **settings,
+    )
+    torch.manual_seed(0)
+    return Qwen2ForCausalLM(config)

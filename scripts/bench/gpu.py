@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from bench_student import VOCABULARY, Shape, make_student
+from bench_student import VOCABULARY, Shape, make_student, qwen2
 from turns import at_least_one, in_turn, machine, peers, write
 
 Turn = Callable[[], Mapping[str, float]]
@@ -229,23 +229,9 @@ def sync(shape: Shape, folder: Path, device: Any, name: str) -> Turn:
 def model(shape: Shape, device: str) -> Any:
     """Random weights; on the device `meta` none."""
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    config = Qwen2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        max_position_embeddings=32_768,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=0,
-    )
-    torch.manual_seed(0)
     with torch.device(device):
-        return Qwen2ForCausalLM(config)
+        return qwen2(shape, max_position_embeddings=32_768, tie_word_embeddings=True)
 
 
 def copy_bandwidth(device: str, mib: int = 1024) -> float:

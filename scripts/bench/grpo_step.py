@@ -42,6 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.completions % GROUP:
         parser.error(f"--completions: {options.completions} is no multiple of {GROUP}, the attempts of a prompt")
+    if not 0 <= options.flat <= 1:
+        parser.error(f"--flat: {options.flat} is no share; give 0 to 1")
     with TemporaryDirectory() as folder:
         student = make_student(Path(folder) / "student")
         job = (student, options.completions, options.precision)
