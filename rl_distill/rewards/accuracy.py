@@ -92,8 +92,8 @@ class Accuracy(Verifier):
         new = [pair for pair in dict.fromkeys(pairs) if pair not in asked]
         if not new:
             return asked
-        workers = Workers(count=self.workers, prepare=_warm_up, library="math_verify")
-        outcomes = run_all(_math_verify, new, deadline=self.deadline, workers=workers)
+        workers = Workers(count=self.workers, ready="rl_distill.rewards.symbolic_ready")
+        outcomes = run_all(math_verified, new, deadline=self.deadline, workers=workers)
         for pair, outcome in zip(new, outcomes, strict=True):
             if outcome.failure is None:
                 asked[pair] = Verdict(status=outcome.value[0], method=outcome.value[1])
@@ -134,12 +134,7 @@ def _remember(pair: tuple[str, str], verdict: Verdict) -> None:
         _known[pair] = verdict
 
 
-def _warm_up() -> None:
-    """Runs in a new worker: the first comparison builds the library's grammar and patterns, which takes most of a second."""
-    _math_verify("1", "x")
-
-
-def _math_verify(gold: str, answer: str) -> tuple[str, str]:
+def math_verified(gold: str, answer: str) -> tuple[str, str]:
     """Runs in a worker process: (status, method). The library's timers, which need a main thread, are off."""
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse, verify

@@ -8,6 +8,7 @@ and one read from standard input, ends in a RunError that says so.
 """
 
 import atexit
+import importlib
 import logging
 import multiprocessing
 import os
@@ -38,13 +39,12 @@ ENDED_FROM_OUTSIDE = (signal.SIGTERM, -signal.SIGTERM)  # exit codes, as when a 
 class Workers:
     """The processes of a pool.
 
-    `prepare` runs in each before its first call, so that no call pays for it; `library` names a module that the server they are
-    forked from imports once, which makes the replacement of a killed worker quick.
+    `ready` names a module whose import makes a process ready for calls, so that no call pays for it. The server that workers are
+    forked from imports it once, which makes the replacement of a killed one quick; where they are spawned, each does.
     """
 
     count: int
-    prepare: Callable[[], Any]
-    library: str
+    ready: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def run_all(
 ) -> list[Outcome]:
     """`function(*call)` for every call, in order, each within `deadline` seconds of when it starts running.
 
-    `function` and `workers.prepare` are importable by name from a worker; so are the classes of arguments and values.
+    `function` is importable by name from a worker; so are the classes of arguments and values.
 
     Raises:
         RunError: the workers cannot start.
@@ -140,11 +140,11 @@ def _started(workers: Workers) -> ProcessPool:
 def _new_pool(workers: Workers) -> ProcessPool:
     if "forkserver" in multiprocessing.get_all_start_methods():
         method = "forkserver"
-        multiprocessing.get_context(method).set_forkserver_preload([workers.library])  # ignored if that server runs already
+        multiprocessing.get_context(method).set_forkserver_preload([workers.ready])  # ignored if that server runs already
     else:
         method = "spawn"
     context = multiprocessing.get_context(method)
-    pool = ProcessPool(max_workers=workers.count, initializer=_prepare_worker, initargs=(workers.prepare,), context=context)
+    pool = ProcessPool(max_workers=workers.count, initializer=_prepare_worker, initargs=(workers.ready,), context=context)
     try:
         pool.schedule(os.getpid).result(timeout=START_SECONDS)
     except (BrokenProcessPool, DeadlinePassed, OSError, EOFError) as error:
@@ -152,7 +152,8 @@ def _new_pool(workers: Workers) -> ProcessPool:
         pool.join()
         raise RunError(
             f"the processes that check answers did not start ({type(error).__name__}: {error}); a script must be a file (not "
-            f'standard input) that does its work under `if __name__ == "__main__":`, and {workers.library!r} must be installed'
+            'standard input) that does its work under `if __name__ == "__main__":`, and what '
+            f"{workers.ready!r} imports must be installed"
         ) from error
     return pool
 
@@ -165,10 +166,10 @@ def _discard(workers: Workers, pool: ProcessPool) -> None:
     pool.join()
 
 
-def _prepare_worker(prepare: Callable[[], Any]) -> None:
+def _prepare_worker(ready: str) -> None:
     """Runs in a new worker: get ready, be silent, and turn a memory bomb into a MemoryError of this process alone."""
     logging.disable(logging.CRITICAL)
-    prepare()
+    importlib.import_module(ready)  # no work in a fork of a server that has it; another part of the program may have started one
     if sys.platform == "linux":
         import resource
 

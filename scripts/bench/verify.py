@@ -1,12 +1,12 @@
 """Answers graded per second, by the package's checker against math_verify called plainly in a loop, and with answers that hang.
 
-    RL_DISTILL_DATA=FOLDER python scripts/bench/verify.py [--json FILE] [--answers 2000] [--repeats 3]
+    RL_DISTILL_DATA=FOLDER python scripts/bench/verify.py [--json FILE] [--answers 2000] [--hanging-every 100] [--repeats 3]
 
 Real answers of models to GSM8K and MATH problems, as far as the folder has them, and made ones, which are all different and all
 need the symbolic comparison. `rl_distill` is `rewards.Accuracy`: cheap checks first, then `--workers` processes with a deadline;
 what it remembers of earlier turns is forgotten before each. `math_verify` parses and compares every answer in one process, with
-the library's own timers. In the last row one answer in a hundred never ends: it holds a worker until its deadline, so that all
-of them together take at least the deadline x their number / the workers, which the last column compares with what is added.
+the library's own timers. In the end one answer in a hundred (`--hanging-every`) never ends: it holds a worker until its deadline,
+so that all of them take at least the deadline x their number / the workers, with which what they add is compared.
 """
 
 import argparse
@@ -23,13 +23,14 @@ from typing import Any
 
 from turns import at_least_one, in_turn, machine, peers, write
 
-OURS, PLAIN, HANGING = "rl_distill", "math_verify", "one in a hundred hangs"
+OURS, PLAIN, HANGING = "rl_distill", "math_verify", "some hang"
 Pair = tuple[str, str]  # gold answer, response
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=at_least_one, default=2000, help="of each set, if it has as many")
+    parser.add_argument("--hanging-every", type=at_least_one, default=100, help="one answer of how many never ends")
     parser.add_argument("--workers", type=at_least_one, default=2, help="processes of the package's checker")
     parser.add_argument("--deadline", type=float, default=2.0, help="seconds for a comparison")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
@@ -42,9 +43,10 @@ def main() -> None:
         with peers({OURS: (ours, pairs, *checker), PLAIN: (plain, pairs)}, threads=1) as up:
             found[name] = in_turn(up, options.repeats)
     clean = list(islice(made(), options.answers))
-    with peers({"clean": (ours, clean, *checker), HANGING: (ours, with_hanging(clean), *checker)}, threads=1) as up:
+    some_hang = with_hanging(clean, options.hanging_every)
+    with peers({"clean": (ours, clean, *checker), HANGING: (ours, some_hang, *checker)}, threads=1) as up:
         hung = in_turn(up, options.repeats)
-    hanging = len(clean) // 100
+    hanging = len(clean) // options.hanging_every
     waiting = options.deadline * hanging / options.workers
     added = hung[HANGING]["seconds"] - hung["clean"]["seconds"]
     print(table(found, {name: len(pairs) for name, pairs in sets.items()}))
@@ -70,10 +72,10 @@ def made() -> Iterator[Pair]:
         yield rf"\frac{{{top}}}{{{bottom}}}", rf"so \boxed{{\frac{{{top * times + place % 2}}}{{{bottom * times}}}}}"
 
 
-def with_hanging(pairs: Sequence[Pair]) -> list[Pair]:
-    """The last of each hundred is a tower of powers that the library works out digit by digit."""
+def with_hanging(pairs: Sequence[Pair], every: int) -> list[Pair]:
+    """The last of each `every` is a tower of powers that the library works out digit by digit."""
     return [
-        (gold, rf"\boxed{{9^{{9^{{9^{{{9 + place // 100}}}}}}}}}" if place % 100 == 99 else response)
+        (gold, rf"\boxed{{9^{{9^{{9^{{{9 + place // every}}}}}}}}}" if place % every == every - 1 else response)
         for place, (gold, response) in enumerate(pairs)
     ]
 

@@ -13,8 +13,8 @@ import pytest
 from rl_distill.errors import RunError
 from rl_distill.rewards.deadline_pool import Outcome, Workers, close_pools, run_all
 
-TWO = Workers(count=2, prepare=os.getpid, library="json")
-ONE = Workers(count=1, prepare=os.getpid, library="json")
+TWO = Workers(count=2, ready="json")
+ONE = Workers(count=1, ready="json")
 ROOT = Path(__file__).parents[3]
 
 
@@ -26,8 +26,8 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def python(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def python(*arguments: str, stdin: str | None = None, path: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{path}"}
     return subprocess.run(
         [sys.executable, *arguments], input=stdin, capture_output=True, text=True, timeout=120, env=environment, check=False
     )
@@ -114,15 +114,32 @@ def test_closing_stops_every_worker_and_the_next_call_starts_new_ones() -> None:
     assert run_all(abs, [(-1,)], deadline=30, workers=TWO) == [Outcome(value=1)]
 
 
-def test_worker_that_cannot_get_ready_is_an_error_and_no_endless_restart() -> None:
-    with pytest.raises(RunError, match="did not start"):
-        run_all(abs, [(-1,)], deadline=30, workers=Workers(count=1, prepare=os.abort, library="json"))
+def test_worker_that_cannot_get_ready_is_an_error_and_no_endless_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "aborts_on_import.py").write_text("import os\nos.abort()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RunError, match="did not start.*what 'aborts_on_import' imports must be installed"):
+        run_all(abs, [(-1,)], deadline=30, workers=Workers(count=1, ready="aborts_on_import"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="workers are spawned there")
+def test_workers_that_replace_killed_ones_are_ready_without_importing_anything_again(tmp_path: Path) -> None:
+    (tmp_path / "slow_to_import.py").write_text(
+        f"import os\nwith open({str(tmp_path / 'imports')!r}, 'a') as file: print(os.getpid(), file=file)\n"
+    )
+    program = """
+import os
+from rl_distill.rewards.deadline_pool import Workers, run_all
+one = Workers(count=1, ready="slow_to_import")
+print([outcome.failure for outcome in run_all(os._exit, [(3,)] * 4, deadline=30, workers=one)])
+"""
+    assert python("-c", program, path=tmp_path).stdout == f"{['worker_died'] * 4}\n"
+    assert len((tmp_path / "imports").read_text().splitlines()) == 1
 
 
 PROGRAM = """
 import os
 from rl_distill.rewards.deadline_pool import Workers, run_all
-print(run_all(pow, [(3, 2)], deadline=30, workers=Workers(count=1, prepare=os.getpid, library="json"))[0].value)
+print(run_all(pow, [(3, 2)], deadline=30, workers=Workers(count=1, ready="json"))[0].value)
 """
 
 
@@ -143,7 +160,7 @@ def test_works_from_a_guarded_script_and_tells_an_unguarded_one_what_to_do(tmp_p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGALRM")
 def test_killed_program_leaves_no_looping_worker_behind() -> None:
-    hang = "run_all(pow, [(9, 9**9**2)], deadline=3, workers=Workers(count=1, prepare=os.getpid, library='json'))"
+    hang = "run_all(pow, [(9, 9**9**2)], deadline=3, workers=Workers(count=1, ready='json'))"
     show = PROGRAM.replace("pow, [(3, 2)]", "os.getpid, [()]").replace(".value)", ".value, flush=True)")
     program = subprocess.Popen(
         [sys.executable, "-c", show + hang], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
