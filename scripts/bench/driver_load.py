@@ -109,8 +109,8 @@ class StandIn:
 
     def meet(self, workers: Sequence[Any]) -> None: ...
 
-    def first(self, what: str, asked: Mapping[Reference, Any]) -> list[Reference]:
-        """Wait until something is done."""
+    def first(self, what: str, asked: Mapping[Reference, Any], seconds: float | None = None) -> list[Reference]:
+        """Wait until something is done, however long it takes."""
         with self.clock.part("stand-in"):
             self.now = max(self.now, self._due[0][0])
             return self._done()

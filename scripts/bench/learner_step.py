@@ -1,6 +1,6 @@
 """One optimizer step on GSM8K's lengths, ours against TRL's SFTTrainer and DPOTrainer.
 
-    python scripts/bench/learner_step.py [--json FILE] [--trl-micro 8 64] [--repeats 3]
+    python scripts/bench/learner_step.py [--json FILE] [--trl-micro 1 2 8] [--repeats 3]
 
 The student of grpo_step.py and traces of random words whose questions and answers are as long as those of GSM8K's 7,473 training
 problems (quantiles below). Every peer takes the same traces in the same optimizer steps. TRL pads a micro-batch to its longest
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--traces", type=at_least_one, default=64, help="of an optimizer step; pairs for REDI and DPO are half as many"
     )
-    parser.add_argument("--trl-micro", type=int, nargs="+", default=[8, 64], help="TRL's per-device batch sizes, in traces")
+    parser.add_argument("--trl-micro", type=at_least_one, nargs="+", default=[1, 2, 8], help="TRL's batch sizes, in traces")
     parser.add_argument("--micro-tokens", type=at_least_one, default=4096, help="our micro_batch_tokens")
     parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
@@ -54,7 +54,9 @@ def main() -> None:
         }
         for name in dict.fromkeys(peer for mine in options.only for peer in COMPARED[mine]):
             setups |= {
-                f"trl {name}, micro-batch {size}": (trl, student, name, options.traces, size) for size in options.trl_micro
+                f"trl {name}, micro-batch {size}": (trl, student, name, options.traces, size)
+                for size in options.trl_micro
+                if size > 1 or name == "sft"  # a pair is two traces
             }
         with peers(setups, options.threads) as up:
             found = in_turn(up, options.repeats)
