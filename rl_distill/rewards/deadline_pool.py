@@ -40,7 +40,9 @@ class Workers:
     """The processes of a pool.
 
     `ready` names a module whose import makes a process ready for calls, so that no call pays for it. The server that workers are
-    forked from imports it once, which makes the replacement of a killed one quick; where they are spawned, each does.
+    forked from imports it once, which makes the replacement of a killed one quick; each worker does where they are spawned, where
+    another part of the program had started that server, or where only a changed `sys.path` finds the module. The list of what
+    the server imports is the program's: a pool sets it to this one.
     """
 
     count: int
@@ -153,7 +155,7 @@ def _new_pool(workers: Workers) -> ProcessPool:
         raise RunError(
             f"the processes that check answers did not start ({type(error).__name__}: {error}); a script must be a file (not "
             'standard input) that does its work under `if __name__ == "__main__":`, and what '
-            f"{workers.ready!r} imports must be installed"
+            f"{workers.ready!r} imports must be installed and work"
         ) from error
     return pool
 

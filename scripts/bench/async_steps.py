@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from plan_check import SKIPPED, case, overheads, written
-from turns import at_least_one, machine, write
+from turns import at_least_one, at_least_zero, json_file, machine, write
 
 from rl_distill.cluster import engine_fleet
 from rl_distill.cluster.engine_worker import EngineWorker
@@ -40,11 +40,11 @@ Facts = dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--latency", type=float, default=0.02, help="seconds that each decoding step waits")
+    parser.add_argument("--latency", type=at_least_zero, default=0.02, help="seconds that each decoding step waits")
     parser.add_argument("--ahead", type=int, nargs="+", choices=STALENESS, default=list(STALENESS), help="bounds on staleness")
     parser.add_argument("--steps", type=at_least_one, default=24, help="of each run")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="runs of each, of which the median counts")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
     bounds = sorted({0, *options.ahead})
     with tempfile.TemporaryDirectory() as folder:
@@ -113,9 +113,10 @@ def forecast(ahead: int, machine_file: Path, lengths: Path) -> Facts:
 
 
 def table(found: Mapping[int, Facts], predicted: Mapping[int, Facts]) -> str:
+    """The share of a gain counts from 1, which is no gain."""
     from rl_distill.markdown_table import markdown
 
-    header = ("ahead", "step, s", "predicted", "gain", "predicted", "measured / predicted", "engine idle", "predicted")
+    header = ("ahead", "step, s", "predicted", "gain", "predicted", "share of it", "engine idle", "predicted")
     rows = []
     for bound, one in found.items():
         guess, gain = predicted[bound], found[0]["step"] / one["step"]
@@ -124,7 +125,7 @@ def table(found: Mapping[int, Facts], predicted: Mapping[int, Facts]) -> str:
             f"{guess['step']:.3f}",
             f"{gain:.2f}",
             f"{guess['gain']:.2f}",
-            f"{gain / guess['gain']:.2f}",
+            f"{(gain - 1) / (guess['gain'] - 1):.2f}" if guess["gain"] > 1 else "-",
         )
         idle = (f"{facts[key]:.0%}" for key in ("engine_idle", "learner_idle") for facts in (one, guess))
         rows.append((str(bound), *cells, *idle, f"{one.get('staleness', 0.0):.2f}"))

@@ -12,11 +12,11 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
 from planted_copies import COPIES, VARIANTS, WRITTEN, planted
+from turns import at_least_one, json_file
 
 from rl_distill.curation.decontaminate import Decontaminate
 from rl_distill.curation.dedup import Dedup
@@ -32,9 +32,9 @@ EXAMPLES = 3  # that are printed of each set
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, default=300, help="of each evaluation set, to make copies of")
-    parser.add_argument("--scale", type=int, default=0, help="also time a pool of so many problems")
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--problems", type=at_least_one, default=300, help="of each evaluation set, to make copies of")
+    parser.add_argument("--scale", type=at_least_one, help="also time a pool of so many problems")
+    parser.add_argument("--json", type=json_file, help="write all figures there")
     options = parser.parse_args()
     evaluation, training = sets() if "RL_DISTILL_DATA" in os.environ else ({"written": list(WRITTEN)}, {})
     asked = [problem for problems in evaluation.values() for problem in problems]

@@ -29,6 +29,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from powers import exponent
+from turns import at_least_one, json_file
 
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.cluster import pool as pool_module
@@ -44,7 +45,7 @@ from rl_distill.training.cursor import Cursor
 from rl_distill.training.rollout_metrics import rollout_metrics, staleness_metrics
 from rl_distill.training.rounds import Rounds
 from rl_distill.training.stage_run import _ledger_entry
-from rl_distill.trajectory import Message, Problem, Trajectory
+from rl_distill.trajectory import Group, Message, Problem, Trajectory
 
 PROMPT_TOKENS, SHARD_SIZE, RANKS, NUM_PROBLEMS = 16, 64, 8, 20_000
 SHARD_SECONDS, LEARNER_SECONDS = 1.0, 0.5  # on the workers' clock
@@ -188,7 +189,8 @@ def simulate(groups: int, workers: int, step_groups: int, group_size: int, token
     """A run of so many groups, step by step; seconds by part, rate, peak memory."""
     clock = Clock()
     stand_in = StandIn(clock, tokens, 1)
-    steps = max(1, round(groups / step_groups))
+    step_groups = min(step_groups, groups)
+    steps = round(groups / step_groups)
     with clock.part("start"):
         sampler = Sampler(stand_in, clock, workers)
         rounds = Rounds(
@@ -210,8 +212,11 @@ def simulate(groups: int, workers: int, step_groups: int, group_size: int, token
         logs = {name: AppendLog(Path(folder) / f"{name}.jsonl") for name in ("ledger", "schedule")}
         with clock.part("submit"):
             rounds.submit_ahead(0)
+        arrived = attempts = 0
         for step in range(steps):
-            _step(step, rounds, rewards, algorithm, clock, logs)
+            groups_of_step = _step(step, rounds, rewards, algorithm, clock, logs)
+            arrived += len(groups_of_step)
+            attempts += sum(len(group.trajectories) for group in groups_of_step)
             stand_in.version, stand_in.now = step + 1, stand_in.now + LEARNER_SECONDS
             with clock.part("submit"):
                 rounds.submit_ahead(step + 1)
@@ -220,13 +225,14 @@ def simulate(groups: int, workers: int, step_groups: int, group_size: int, token
     parts = dict(sorted(clock.seconds.items(), key=lambda item: -item[1]))
     own = whole - parts.get("stand-in", 0.0)
     return {
-        "groups": steps * step_groups,
+        "groups": arrived,
+        "attempts": attempts,
         "workers": workers,
         "step_groups": step_groups,
         "group_size": group_size,
         "tokens": tokens,
         "seconds": own,
-        "groups_per_second": steps * step_groups / own,
+        "groups_per_second": arrived / own,
         "peak_bytes": peak_bytes(),
         "empty_bytes": empty,
         "written": written,
@@ -236,8 +242,8 @@ def simulate(groups: int, workers: int, step_groups: int, group_size: int, token
 
 def _step(
     step: int, rounds: Rounds, rewards: WeightedRewards, algorithm: Any, clock: Clock, logs: Mapping[str, AppendLog]
-) -> None:
-    """What a driver does for one step, in the order of `training.loop` and `training.stage_run`."""
+) -> list[Group]:
+    """What a driver does for one step, in the order of `training.loop` and `training.stage_run`: the groups of it."""
     with clock.part("ready"):
         rounds.ready()
     rounds.schedule = []
@@ -261,6 +267,7 @@ def _step(
     with clock.part("schedule"):
         for line in rounds.schedule:
             logs["schedule"].write({"stage": "load", **line})
+    return groups
 
 
 def _prompt(number: int) -> Prompt:
@@ -358,18 +365,18 @@ def _timed(action: Callable[[], Any]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=1000)
-    parser.add_argument("--step-groups", type=int, default=8192, help="groups of one step")
-    parser.add_argument("--group-size", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=32, help="of a response")
+    parser.add_argument("--groups", type=at_least_one, default=1_000_000)
+    parser.add_argument("--workers", type=at_least_one, default=1000)
+    parser.add_argument("--step-groups", type=at_least_one, default=8192, help="groups of one step")
+    parser.add_argument("--group-size", type=at_least_one, default=8)
+    parser.add_argument("--tokens", type=at_least_one, default=32, help="of a response")
     parser.add_argument("--sweep", action="store_true", help="fit how seconds and memory grow")
     parser.add_argument("--ray", action="store_true", help="measure what ray.wait costs")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=json_file)
     given = parser.parse_args()
     run = simulate(given.groups, given.workers, given.step_groups, given.group_size, given.tokens)
     report: dict[str, Any] = {"run": run}
-    attempts = run["groups"] * given.group_size
+    attempts = run["attempts"]
     print(f"{run['groups']:,} groups of {given.group_size} attempts of {given.tokens} tokens, {given.step_groups} groups a step")
     rates = f"{run['groups_per_second']:.0f} groups/s, {attempts / run['seconds']:.0f} attempts/s"
     print(f"{given.workers} workers: {run['seconds']:.0f} s, {rates}")

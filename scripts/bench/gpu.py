@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from bench_student import VOCABULARY, Shape, make_student, qwen2
-from turns import at_least_one, in_turn, machine, peers, write
+from turns import above_zero, at_least_one, in_turn, json_file, machine, peers, write
 
 Turn = Callable[[], Mapping[str, float]]
 
@@ -56,9 +56,9 @@ def main() -> None:
     parser.add_argument(
         "--zero", type=int, nargs="*", choices=(0, 1, 2, 3), default=[2, 3], help="stages of the DeepSpeed learner"
     )
-    parser.add_argument("--flops", type=float, default=989e12, help="the card's dense bfloat16 FLOP/s")
+    parser.add_argument("--flops", type=above_zero, default=989e12, help="the card's dense bfloat16 FLOP/s")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
     if options.device == "cuda" and not _has_gpu():
         print("needs a GPU that torch can use; --device cpu --tiny rehearses without one", file=sys.stderr)

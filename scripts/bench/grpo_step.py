@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from bench_student import EOS, VOCABULARY, make_student
 from trl_peer import one_step, trl_settings
-from turns import at_least_one, in_turn, machine, peers, write
+from turns import at_least_one, in_turn, json_file, machine, peers, write
 
 PROMPT, LONGEST, GROUP = 32, 512, 8
 RATE = 1e-5
@@ -38,12 +38,15 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
     if options.completions % GROUP:
         parser.error(f"--completions: {options.completions} is no multiple of {GROUP}, the attempts of a prompt")
     if not 0 <= options.flat <= 1:
         parser.error(f"--flat: {options.flat} is no share; give 0 to 1")
+    for size in options.trl_micro:
+        if size < 0 or size and options.completions % size:
+            parser.error(f"--trl-micro: {size} does not divide the {options.completions} completions of an iteration")
     with TemporaryDirectory() as folder:
         student = make_student(Path(folder) / "student")
         job = (student, options.completions, options.precision)

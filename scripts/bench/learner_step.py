@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from bench_student import VOCABULARY, make_student
 from trl_peer import one_step, trl_settings
-from turns import at_least_one, in_turn, machine, peers, write
+from turns import at_least_one, in_turn, json_file, machine, peers, write
 
 # Twentieths of the distribution, in words, signs and single digits.
 QUESTION = (11, 29, 33, 36, 38, 40, 42, 44, 46, 49, 51, 54, 56, 59, 62, 65, 70, 75, 83, 94, 206)
@@ -45,8 +45,15 @@ def main() -> None:
     parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--only", choices=tuple(COMPARED), nargs="+", default=list(COMPARED), help="of our algorithms")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
+    if options.traces % 2:
+        parser.error(f"--traces: {options.traces} traces are no pairs; give an even number")
+    for size in options.trl_micro:
+        if options.traces % size:
+            parser.error(f"--trl-micro: {size} does not divide the {options.traces} traces of an optimizer step")
+    if options.only != ["sft"] and all(size % 2 for size in options.trl_micro):
+        parser.error("--trl-micro: DPO's pairs are two traces each; give an even size too")
     with TemporaryDirectory() as folder:
         student = make_student(Path(folder) / "student")
         setups: dict[str, tuple[Any, ...]] = {
@@ -56,7 +63,7 @@ def main() -> None:
             setups |= {
                 f"trl {name}, micro-batch {size}": (trl, student, name, options.traces, size)
                 for size in options.trl_micro
-                if size > 1 or name == "sft"  # a pair is two traces
+                if size % 2 == 0 or name == "sft"  # a pair is two traces
             }
         with peers(setups, options.threads) as up:
             found = in_turn(up, options.repeats)

@@ -12,10 +12,9 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from turns import MIB, at_least_one, in_turn, machine, peers, write
+from turns import MIB, at_least_one, in_turn, json_file, machine, peers, write
 
 VOCABULARY, ROW = 151_936, 512
 COPIES = 3  # logits, log-softmax, gradient
@@ -29,7 +28,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=at_least_one, default=64, help="size of the states; Qwen2.5-0.5B's is 896")
     parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
     if wrong := [tokens for tokens in options.tokens if tokens % ROW]:
         parser.error(f"--tokens: {wrong[0]} is no multiple of {ROW}, the length of a row")

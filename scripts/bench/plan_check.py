@@ -23,6 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from turns import at_least_one, json_file
+
 from rl_distill.config import dump, parse
 from rl_distill.planning import plan as planning
 from rl_distill.planning.calibration import measured
@@ -136,12 +138,12 @@ def written(hardware: Hardware, scratch: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=CASES, default=list(CASES))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--repeats", type=at_least_one, default=3)
     parser.add_argument(
         "--cpu-time", action="store_true", help="leave out runs on a cluster, and the time that others had the core"
     )
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=json_file)
     given = parser.parse_args()
     if given.cpu_time:
         given.only = [name for name in given.only if "cluster" not in CASES[name]]

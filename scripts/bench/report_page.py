@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from turns import at_least_one, json_file, machine, write
 
 from rl_distill import __version__
 from rl_distill.config import dump
@@ -107,14 +108,15 @@ def write_lines(path: Path, rows: Any) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def browse(page: Path) -> None:
+def browse(page: Path) -> dict[str, float]:
     """Seconds until the first tab and then each other one is there, in a browser on this machine."""
     chromium = next((found for name in BROWSER if (found := shutil.which(name))), None)
     if chromium is None:
         print("no Chromium on the PATH: nothing is opened")
-        return
+        return {}
     from playwright.sync_api import sync_playwright
 
+    seconds: dict[str, float] = {}
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=list(QUIET))
         tab = browser.new_page()
@@ -126,15 +128,18 @@ def browse(page: Path) -> None:
             tab.click(f"#tab-{name}")
             tab.wait_for_selector(f"#panel-{name}[data-ready]")
             tab.wait_for_function(f"[...document.querySelectorAll('#panel-{name} .plot')].every(one => one.dataset.drawn)")
-            print(f"{name:<14}{time.perf_counter() - begin:6.2f} s")
+            seconds[name] = time.perf_counter() - begin
+            print(f"{name:<14}{seconds[name]:6.2f} s")
         browser.close()
+    return seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--trajectories", type=int, default=10_000)
+    parser.add_argument("--runs", type=at_least_one, default=100)
+    parser.add_argument("--trajectories", type=at_least_one, default=10_000)
     parser.add_argument("--folder", type=Path, help="keep page and runs there; none keeps nothing")
+    parser.add_argument("--json", type=json_file, help="file to write")
     given = parser.parse_args()
     with TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
@@ -144,9 +149,11 @@ def main() -> None:
                 make_run(run, seed)
         begin = time.perf_counter()
         found = report(runs, folder / "report.html", trajectories=given.trajectories)
-        print(f"{len(runs)} runs: {found.size / 1e6:.1f} MB, written in {time.perf_counter() - begin:.1f} s")
+        seconds = time.perf_counter() - begin
+        print(f"{len(runs)} runs: {found.size / 1e6:.1f} MB, written in {seconds:.1f} s")
         print("\n".join(line for line in found.notes if "attempts" in line))
-        browse(found.path)
+        shown = browse(found.path)
+    write(given.json, {"machine": machine(1), "runs": len(runs), "bytes": found.size, "seconds": seconds, "shown": shown})
 
 
 if __name__ == "__main__":

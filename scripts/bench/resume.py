@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from turns import MIB, at_least_one, in_turn, machine, peers, write
+from turns import MIB, at_least_one, in_turn, json_file, machine, peers, write
 
 LOCAL, DEEPSPEED, PLAIN = "local", "deepspeed", "plain"
 HIDDEN = 512
@@ -28,8 +28,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where checkpoints go, on the disk in question; none is the temporary one")
     parser.add_argument("--only", nargs="+", choices=(LOCAL, DEEPSPEED, PLAIN), default=[LOCAL, DEEPSPEED, PLAIN])
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
+    if options.folder and options.folder.exists() and not options.folder.is_dir():
+        parser.error(f"--folder: {options.folder} is a file")
     if options.folder:
         options.folder.mkdir(parents=True, exist_ok=True)
     found: dict[int, dict[str, dict[str, float]]] = {}

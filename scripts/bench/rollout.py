@@ -18,7 +18,7 @@ from typing import Any
 
 from bench_student import EOS, make_student
 from grpo_step import GROUP, LONGEST, drawn_lengths, prompts
-from turns import at_least_one, in_turn, machine, peers, write
+from turns import at_least_one, in_turn, json_file, machine, peers, write
 
 OURS, STEADY, ROOFLINE, GENERATE, CONTINUOUS, VLLM = "rl_distill", "steady", "roofline", "generate", "continuous batching", "vllm"
 STEADY_PROMPT, STEADY_TOKENS = 16, 128
@@ -32,8 +32,10 @@ def main() -> None:
     parser.add_argument("--threads", type=at_least_one, default=2, help="of torch, for each in its turn")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
     parser.add_argument("--only", nargs="+", choices=tuple(SETUPS), default=list(SETUPS))
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
+    if options.concurrent < 2:
+        parser.error("--concurrent: the engine decodes at least 2 rows together")
     if options.completions % GROUP:
         parser.error(f"--completions: {options.completions} is no multiple of {GROUP}, the attempts of a prompt")
     with TemporaryDirectory() as folder:

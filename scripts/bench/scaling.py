@@ -17,7 +17,7 @@ from typing import Any
 
 from plan_check import PHASES, case, run
 from powers import exponent
-from turns import at_least_one, machine, write
+from turns import at_least_one, json_file, machine, write
 
 from rl_distill.tracking.jsonl_tracker import read_metrics
 
@@ -37,9 +37,9 @@ TOLERANCE = 0.1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=tuple(SIZES), default=list(SIZES), metavar="NAME", help=", ".join(SIZES))
-    parser.add_argument("--most", type=int, help="sizes of each that are measured, the smallest first; none is all")
+    parser.add_argument("--most", type=at_least_one, help="sizes of each that are measured, the smallest first; none is all")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="runs of each size, of which the median counts")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
     found: dict[str, dict[float, dict[str, float]]] = {}
     for name in options.only:

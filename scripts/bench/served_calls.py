@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from openai import AsyncOpenAI
+from turns import at_least_one, json_file, machine, write
 
 from rl_distill.curation.generate import generate
 from rl_distill.curation.openai_teacher import OpenAiTeacherConfig, arguments_of
@@ -72,12 +73,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--requests", type=int, default=320)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--requests", type=at_least_one, default=320)
+    parser.add_argument("--repeats", type=at_least_one, default=5)
+    parser.add_argument("--json", type=json_file, help="file to write")
     given = parser.parse_args()
     recipe = load_curation(given.recipe, given.overrides)
     asking = recipe.generate
-    assert asking is not None and isinstance(asking.teacher, OpenAiTeacherConfig), "the recipe asks an `openai` teacher"
+    if asking is None or not isinstance(asking.teacher, OpenAiTeacherConfig):
+        parser.error(f"{given.recipe} asks no `openai` teacher")
     requests, teacher = drawn_requests(recipe, asking, given.requests), asking.teacher
     rates: dict[str, list[float]] = {"plain": [], "ours": []}
     plain(teacher, requests)
@@ -89,6 +92,7 @@ def main() -> None:
     ratios = [one / other for one, other in zip(rates["ours"], rates["plain"], strict=True)]
     print(f"median of {given.repeats}: plain {median(rates['plain']):.1f}/s, ours {median(rates['ours']):.1f}/s")
     print(f"ours / plain: {median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})")
+    write(given.json, {"machine": machine(1), "answers_per_second": rates, "ratio_to_plain": median(ratios)})
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ MORE_STEPS_THAN_ARE_TAKEN = 10**6
 
 def trl_settings(output: Path, *, micro: int, rows: int, rate: float, device: str = "cpu") -> dict[str, Any]:
     """Keywords of a trainer's config: `rows` of an optimizer step, `micro` of them in a pass; nothing is saved or logged."""
-    if rows % micro:
-        raise SystemExit(f"--trl-micro: {micro} rows in a pass do not divide the {rows} of an optimizer step")
     return {
         "output_dir": str(output),
         "per_device_train_batch_size": micro,

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -100,6 +101,30 @@ def at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def at_least_zero(text: str) -> float:
+    """For argparse."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0, or no number")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """For argparse."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def json_file(text: str) -> Path:
+    """For argparse: a file that can be written, so that nobody learns after an hour that it cannot."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder" if path.is_dir() else f"there is no folder {path.parent}")
+    return path
 
 
 def machine(threads: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from turns import at_least_one, in_turn, machine, peers, write
+from turns import above_zero, at_least_one, in_turn, json_file, machine, peers, write
 
 OURS, PLAIN, HANGING = "rl_distill", "math_verify", "some hang"
 Pair = tuple[str, str]  # gold answer, response
@@ -32,9 +32,9 @@ def main() -> None:
     parser.add_argument("--answers", type=at_least_one, default=2000, help="of each set, if it has as many")
     parser.add_argument("--hanging-every", type=at_least_one, default=100, help="one answer of how many never ends")
     parser.add_argument("--workers", type=at_least_one, default=2, help="processes of the package's checker")
-    parser.add_argument("--deadline", type=float, default=2.0, help="seconds for a comparison")
+    parser.add_argument("--deadline", type=above_zero, default=2.0, help="seconds for a comparison")
     parser.add_argument("--repeats", type=at_least_one, default=3, help="turns that are counted")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     options = parser.parse_args()
     sets = {name: found[: options.answers] for name, found in answer_sets(options.answers).items()}
     checker = (options.workers, options.deadline)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import ray
 import torch
-from turns import at_least_one, machine, write
+from turns import at_least_one, json_file, machine, write
 
 from rl_distill.algorithms import ALGORITHMS
 from rl_distill.cluster.crew import Crew
@@ -68,10 +68,10 @@ def seconds(repeats: int, action) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=256, help="size of the weights in float32")
-    parser.add_argument("--workers", type=int, default=1, help="engine workers")
+    parser.add_argument("--mib", type=at_least_one, default=256, help="size of the weights in float32")
+    parser.add_argument("--workers", type=at_least_one, default=1, help="engine workers")
     parser.add_argument("--repeats", type=at_least_one, default=9)
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=json_file, help="file to write")
     given = parser.parse_args()
 
     tokenizer = arithmetic_tokenizer()

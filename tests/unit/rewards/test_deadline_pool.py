@@ -117,7 +117,7 @@ def test_closing_stops_every_worker_and_the_next_call_starts_new_ones() -> None:
 def test_worker_that_cannot_get_ready_is_an_error_and_no_endless_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "aborts_on_import.py").write_text("import os\nos.abort()\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(RunError, match="did not start.*what 'aborts_on_import' imports must be installed"):
+    with pytest.raises(RunError, match="did not start.*what 'aborts_on_import' imports must be installed and work"):
         run_all(abs, [(-1,)], deadline=30, workers=Workers(count=1, ready="aborts_on_import"))
 
 
